@@ -1272,7 +1272,19 @@ static void bad_volumes(void **state)
 	cyc_star_destroy(&s);
 	ASSERT_OK(cyc_read_file(&kept[0], &n[0], data_name));
 	ASSERT_OK(cyc_read_file(&kept[1], &n[1], weight_name));
-	float *voxels = (float *)(kept[0] + 1024), *weights = (float *)(kept[1] + 1024), old = weights[5];
+	float *voxels = (float *)(kept[0] + 1024), *weights = (float *)(kept[1] + 1024), old = voxels[50];
+	voxels[50] = NAN;
+	ASSERT_OK(cyc_write_file(data_name, kept[0], n[0]));
+	ASSERT_FAILS(cyc_refine3d_run(NULL, &o), CYC_E_DATA, "NaN");
+	voxels[50] = old;
+	/* Of a file that is found nothing is said about where it is looked for. */
+	ASSERT_OK(cyc_write_file(data_name, kept[0], n[0] / 2));
+	ASSERT_FAILS(cyc_refine3d_run(NULL, &o), CYC_E_FORMAT, "is truncated");
+	assert_null(strstr(cyc_error_get()->hint, "--root"));
+	assert_int_equal(remove(data_name), 0);
+	ASSERT_FAILS(cyc_refine3d_run(NULL, &o), CYC_E_IO, "cannot open");
+	assert_non_null(strstr(cyc_error_get()->hint, "--root"));
+	ASSERT_OK(cyc_write_file(data_name, kept[0], n[0]));
 	weights[5] = -1e3F;
 	ASSERT_OK(cyc_write_file(weight_name, kept[1], n[1]));
 	ASSERT_FAILS(cyc_refine3d_run(NULL, &o), CYC_E_DATA, "never negative");
@@ -1287,11 +1299,6 @@ static void bad_volumes(void **state)
 	cyc_free(kept[1]);
 	ASSERT_OK(cyc_write_file(weight_name, kept[0], n[0]));
 	ASSERT_FAILS(cyc_refine3d_run(NULL, &o), CYC_E_SHAPE, "half transform of a CTF");
-	old = voxels[50];
-	voxels[50] = NAN;
-	ASSERT_OK(cyc_write_file(data_name, kept[0], n[0]));
-	ASSERT_FAILS(cyc_refine3d_run(NULL, &o), CYC_E_SHAPE, "half transform of a CTF");
-	voxels[50] = old;
 	o.relion_model = "some_model.star";
 	ASSERT_FAILS(cyc_refine3d_run(NULL, &o), CYC_E_UNSUPPORTED, "3D volumes");
 	assert_false(cyc_path_exists(in_root("BadV/run_data.star")));
