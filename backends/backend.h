@@ -62,6 +62,8 @@ CYC_MUST_CHECK cyc_status cyc_buffer_download(void *host, const cyc_buffer *b, s
  */
 CYC_MUST_CHECK cyc_status cyc_buffer_map(void *host_out, cyc_buffer *b);
 CYC_MUST_CHECK cyc_status cyc_buffer_unmap(cyc_buffer *b);
+/** As cyc_buffer_map(), of n bytes from byte `first`. */
+CYC_MUST_CHECK cyc_status cyc_buffer_map_part(void *host_out, cyc_buffer *b, size_t first, size_t n_bytes);
 /** As cyc_buffer_map(), to be written whole: what the buffer holds is not copied. */
 CYC_MUST_CHECK cyc_status cyc_buffer_map_discard(void *host_out, cyc_buffer *b);
 
@@ -145,12 +147,13 @@ typedef struct {
 	const cyc_buffer *phase;       /**< s x sh complex, exp(i odd phase), or NULL: 1 */
 	const cyc_buffer *whiten;      /**< s x sh float, or NULL: 1 */
 	const double *particle_weight; /**< n factors of data and weight alike, or NULL: 1 */
+	int32_t first;                 /**< slice of `packed` that the first image becomes */
 	int32_t n, s;
 } cyc_modulate_in;
 /**
  * Observations to what is inserted: d = -ctf X conj(phase) whiten, w = ctf^2 whiten; d = -X..., w = whiten if
  * ctf is NULL. (T2.1)
- * @param[out] packed  n x cyc_packed_count(s) float
+ * @param[out] packed  (first + n) x cyc_packed_count(s) float; slices before the first are kept
  */
 CYC_MUST_CHECK cyc_status cyc_op_modulate(cyc_buffer *packed, cyc_backend *be, const cyc_modulate_in *in);
 typedef struct {
@@ -159,13 +162,14 @@ typedef struct {
 	const cyc_buffer *share, *rest; /**< s x sh float: how much of the CTF's oscillation is left in cropped
 	                                   images, and what stands for the other part */
 	bool is_premultiplied;          /**< the images were multiplied by the CTF before they were cropped */
+	int32_t first;                  /**< slice of `packed` that the first image becomes */
 	int32_t n, s;
 } cyc_pack_in;
 /**
  * As cyc_op_modulate() for images that an extraction made, bright particles and aberrations taken off: d = X
  * if they were multiplied by the CTF then, else ctf X;  w = share ctf^2 + rest;  both 0 where share and rest
  * are.                (T7.6)
- * @param[out] packed  n x cyc_packed_count(s) float
+ * @param[out] packed  (first + n) x cyc_packed_count(s) float; slices before the first are kept
  */
 CYC_MUST_CHECK cyc_status cyc_op_pack(cyc_buffer *packed, cyc_backend *be, const cyc_pack_in *in);
 /** Packed slices of n images. Host arrays are read during the call only. */
@@ -188,7 +192,8 @@ typedef struct {
 /**
  * Add slices to a 3D sum: for each voxel p of the ball, |p| <= radius, with (u,v,h) = M p and |h| < 1:
  *   sum(p) += round(scale (1 - |h|) bilinear(packed; u, v))   (T2.2), (T2.10)
- * Slices of a call may be added up in single precision, in their order, before they are rounded.
+ * Each value is rounded, so how slices are shared out among calls does not show. Many slices per call are
+ * faster: the sum is far larger than any cache.
  * @param[in,out] sum     ball.count x {re, im, weight} int64_t; adds to
  * @param[in]     packed  n x cyc_packed_count(s) float
  * @return CYC_E_DATA if something is larger than the limit, or not a number; the sum is then of no use

@@ -17,8 +17,8 @@ struct cyc_backend {
 
 struct cyc_buffer {
 	cyc_backend *be;
-	void *address, *host;
-	size_t bytes;
+	void *address, *host;                     /* host: NULL, or where the mapped part is */
+	size_t bytes, mapped_first, mapped_bytes; /* of all, and of the mapped part */
 };
 
 /* ---------------------------------------------------------------- which there are */
@@ -189,12 +189,15 @@ done:
 	return st;
 }
 
+/* Where the mapped part begins, for the backend. */
+static void *mapped_address(const cyc_buffer *b) { return (char *)b->address + b->mapped_first; }
+
 static cyc_status map_copy(cyc_buffer *b, bool is_discarded)
 {
 	cyc_status st = CYC_OK;
 	void *host = NULL;
-	CYC_TRY(cyc_alloc_(&host, b->bytes, 1, "a copy of device memory"));
-	if (!is_discarded) CYC_TRY(b->be->ops.download(b->be->self, host, b->address, b->bytes));
+	CYC_TRY(cyc_alloc_(&host, b->mapped_bytes, 1, "a copy of device memory"));
+	if (!is_discarded) CYC_TRY(b->be->ops.download(b->be->self, host, mapped_address(b), b->mapped_bytes));
 	b->host = host;
 	host = NULL;
 done:
@@ -202,12 +205,16 @@ done:
 	return st;
 }
 
-static cyc_status map(void *host_out, cyc_buffer *b, bool is_discarded)
+static cyc_status map(void *host_out, cyc_buffer *b, size_t first, size_t n_bytes, bool is_discarded)
 {
 	cyc_status st = CYC_OK;
 	const struct cyc_backend_ops *ops = &b->be->ops;
 	CYC_CHECK(!b->host, CYC_E_INTERNAL, "a buffer is mapped twice");
-	if (ops->map) CYC_TRY(ops->map(b->be->self, &b->host, b->address, b->bytes, is_discarded));
+	CYC_CHECK(n_bytes > 0 && n_bytes <= b->bytes && first <= b->bytes - n_bytes, CYC_E_INTERNAL,
+	          "bytes %zu to %zu of a buffer of %zu", first, first + n_bytes, b->bytes);
+	b->mapped_first = first;
+	b->mapped_bytes = n_bytes;
+	if (ops->map) CYC_TRY(ops->map(b->be->self, &b->host, mapped_address(b), n_bytes, is_discarded));
 	else CYC_TRY(map_copy(b, is_discarded));
 	memcpy(host_out, &b->host, sizeof b->host);
 done:
@@ -219,8 +226,8 @@ static cyc_status unmap(cyc_buffer *b)
 	const struct cyc_backend_ops *ops = &b->be->ops;
 	void *host = b->host;
 	b->host = NULL;
-	if (ops->unmap) return ops->unmap(b->be->self, host, b->address, b->bytes);
-	cyc_status st = ops->upload(b->be->self, b->address, host, b->bytes);
+	if (ops->unmap) return ops->unmap(b->be->self, host, mapped_address(b), b->mapped_bytes);
+	cyc_status st = ops->upload(b->be->self, mapped_address(b), host, b->mapped_bytes);
 	cyc_free(host);
 	return st;
 }
@@ -257,8 +264,15 @@ done:
 	return st;
 }
 
-cyc_status cyc_buffer_map(void *host_out, cyc_buffer *b) { return map(host_out, b, false); }
-cyc_status cyc_buffer_map_discard(void *host_out, cyc_buffer *b) { return map(host_out, b, true); }
+cyc_status cyc_buffer_map(void *host_out, cyc_buffer *b) { return map(host_out, b, 0, b->bytes, false); }
+cyc_status cyc_buffer_map_part(void *host_out, cyc_buffer *b, size_t first, size_t n_bytes)
+{
+	return map(host_out, b, first, n_bytes, false);
+}
+cyc_status cyc_buffer_map_discard(void *host_out, cyc_buffer *b)
+{
+	return map(host_out, b, 0, b->bytes, true);
+}
 
 cyc_status cyc_buffer_unmap(cyc_buffer *b)
 {
@@ -409,7 +423,7 @@ cyc_status cyc_op_modulate(cyc_buffer *packed, cyc_backend *be, const cyc_modula
 	cyc_status st = CYC_OK;
 	argument_list l = { .n = 0 };
 	size_t plane = cyc_half_count2(in->s);
-	argument(&l, packed, (size_t)in->n * cyc_packed_count(in->s), sizeof(float));
+	argument(&l, packed, (size_t)(in->first + in->n) * cyc_packed_count(in->s), sizeof(float));
 	argument(&l, in->ft, (size_t)in->n * plane, sizeof(cyc_cfloat));
 	argument(&l, in->ctf, (size_t)in->n * plane, sizeof(float));
 	argument(&l, in->phase, plane, sizeof(cyc_cfloat));
@@ -449,7 +463,7 @@ cyc_status cyc_op_pack(cyc_buffer *packed, cyc_backend *be, const cyc_pack_in *i
 	cyc_status st = CYC_OK;
 	argument_list l = { .n = 0 };
 	size_t plane = cyc_half_count2(in->s);
-	argument(&l, packed, (size_t)in->n * cyc_packed_count(in->s), sizeof(float));
+	argument(&l, packed, (size_t)(in->first + in->n) * cyc_packed_count(in->s), sizeof(float));
 	argument(&l, in->ft, (size_t)in->n * plane, sizeof(cyc_cfloat));
 	argument(&l, in->ctf, (size_t)in->n * plane, sizeof(float));
 	argument(&l, in->share, plane, sizeof(float));

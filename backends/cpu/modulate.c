@@ -53,7 +53,7 @@ static cyc_status modulate_task(void *arg, int64_t i, int i_thread)
 
 cyc_status cyc_modulate_cpu(void *self, float *packed, const cyc_modulate_in *in)
 {
-	work a = { .packed = packed,
+	work a = { .packed = packed + (size_t)in->first * cyc_packed_count(in->s),
 		       .ft = cyc_buffer_address(in->ft),
 		       .ctf = cyc_buffer_address(in->ctf),
 		       .phase = cyc_buffer_address(in->phase),
@@ -99,7 +99,7 @@ static cyc_status pack_task(void *arg, int64_t i, int i_thread)
 
 cyc_status cyc_pack_cpu(void *self, float *packed, const cyc_pack_in *in)
 {
-	pack_work a = { .packed = packed,
+	pack_work a = { .packed = packed + (size_t)in->first * cyc_packed_count(in->s),
 		            .ft = cyc_buffer_address(in->ft),
 		            .ctf = cyc_buffer_address(in->ctf),
 		            .share = cyc_buffer_address(in->share),

@@ -160,7 +160,7 @@ cyc_status cyc_modulate_device(void *self, float *packed, const cyc_modulate_in 
 {
 	cyc_status st = CYC_OK;
 	cyc_device *d = self;
-	cyc_modulate_args a = { .packed = (void *)packed,
+	cyc_modulate_args a = { .packed = (void *)(packed + (size_t)in->first * cyc_packed_count(in->s)),
 		                    .ft = cyc_buffer_address(in->ft),
 		                    .ctf = cyc_buffer_address(in->ctf),
 		                    .phase = cyc_buffer_address(in->phase),
@@ -177,7 +177,7 @@ done:
 
 cyc_status cyc_pack_device(void *self, float *packed, const cyc_pack_in *in)
 {
-	cyc_pack_args a = { .packed = (void *)packed,
+	cyc_pack_args a = { .packed = (void *)(packed + (size_t)in->first * cyc_packed_count(in->s)),
 		                .ft = cyc_buffer_address(in->ft),
 		                .ctf = cyc_buffer_address(in->ctf),
 		                .share = cyc_buffer_address(in->share),

@@ -7,22 +7,18 @@
 #include <math.h>
 #include <string.h>
 
-/* Up to so many slices per call are rounded one by one, as the reference does. */
-enum { DIRECT = 12 };
-
 /* ---------------------------------------------------------------- insertion */
 
 /* The slices that are added to, in their order. */
 static int32_t list_slices(cyc_inserted *out, cyc_slice_insert_args *a, const cyc_sum_spec *spec,
                            const cyc_slices *l)
 {
-	int32_t n = 0, n_selected = 0;
+	int32_t n = 0;
 	a->R = 0;
 	for (int32_t i = 0; i < l->n; i++) {
 		int32_t R = l->radius[i] < spec->ball->radius ? l->radius[i] : spec->ball->radius;
 		const cyc_mat3 *M = &l->M[i];
 		if (l->use && l->use[i] != l->select) continue;
-		n_selected++;
 		if (R == 0 || R <= spec->inner) continue;
 		float hx = (float)M->m[2][0];
 		out[n++] = (cyc_inserted){ .u = { M->m[0][1], M->m[0][2] },
@@ -36,7 +32,6 @@ static int32_t list_slices(cyc_inserted *out, cyc_slice_insert_args *a, const cy
 			                       .image = i };
 		if (R > a->R) a->R = R;
 	}
-	a->is_direct = n_selected <= DIRECT;
 	a->reach = a->R < spec->ball->top ? a->R : spec->ball->top;
 	return n;
 }

@@ -1,8 +1,8 @@
 /**
  * @file kernels/slice_insert.h
  * Insertion by gathering (T2.2), (T2.10): a lane has one voxel, a block a brick of 8 x 4 x 4 voxels. The
- * block first finds the slices that come near its brick, then each lane adds these to its voxel in their
- * order: a sum has one writer.
+ * block first finds the slices that come near its brick, then each lane rounds and adds up what these give
+ * its voxel: a sum has one writer.
  */
 #ifndef CYC_KERNEL_SLICE_INSERT_H
 #define CYC_KERNEL_SLICE_INSERT_H
@@ -25,9 +25,8 @@ typedef struct {
 	unsigned char *is_bad; /**< per block: a value is too large or not a number */
 	double scale[2], limit;
 	int32_t n, s, top;
-	int32_t R, reach;  /**< largest radius, and largest |y|, |z| of any voxel that is added to */
-	int32_t inner;     /**< voxels within are left out; -1: none */
-	int32_t is_direct; /**< each value is rounded, not the sum of the call */
+	int32_t R, reach; /**< largest radius, and largest |y|, |z| of any voxel that is added to */
+	int32_t inner;    /**< voxels within are left out; -1: none */
 } cyc_slice_insert_args;
 enum {
 	CYC_SLICE_INSERT_LANES = 128,
@@ -140,18 +139,13 @@ CYC_ON_DEVICE bool cyc_add_rounded(int64_t *to, double value, double limit)
 	return fabs(value) <= limit;
 }
 
-CYC_ON_DEVICE bool cyc_add_voxel(const cyc_slice_insert_args *a, cyc_voxel v, cyc_quad value)
-{
-	int64_t row = (int64_t)(v.z + a->top) * (2 * a->top + 1) + (v.y + a->top);
-	int64_t *to = a->sum + 3 * ((int64_t)a->first[row] + v.x);
-	bool re = cyc_add_rounded(to, (double)value.re * a->scale[0], a->limit),
-		 im = cyc_add_rounded(to + 1, (double)value.im * a->scale[0], a->limit),
-		 weight = cyc_add_rounded(to + 2, (double)value.weight * a->scale[1], a->limit);
-	return re && im && weight;
-}
+/** What a voxel is given, in integers. */
+typedef struct {
+	int64_t re, im, weight;
+} cyc_addition;
 
-/* The slices of a list that come near, in their order; false: a value is bad. */
-CYC_ON_DEVICE bool cyc_add_near(cyc_quad *sum, const cyc_slice_insert_args *a, cyc_voxel v, int32_t first,
+/* The slices of a list that come near; false: a value is bad. */
+CYC_ON_DEVICE bool cyc_add_near(cyc_addition *sum, const cyc_slice_insert_args *a, cyc_voxel v, int32_t first,
                                 const unsigned char *is_near)
 {
 	int32_t n = a->n - first < CYC_SLICE_INSERT_LANES ? a->n - first : CYC_SLICE_INSERT_LANES;
@@ -162,20 +156,26 @@ CYC_ON_DEVICE bool cyc_add_near(cyc_quad *sum, const cyc_slice_insert_args *a, c
 		const cyc_inserted *l = &a->slices[first + i];
 		cyc_quad value;
 		if (!is_near[i] || r2 > (int64_t)l->radius * l->radius || !cyc_value_at(&value, a, l, v)) continue;
-		if (a->is_direct) {
-			is_good = cyc_add_voxel(a, v, value) && is_good;
-		} else {
-			sum->re += value.re;
-			sum->im += value.im;
-			sum->weight += value.weight;
-		}
+		bool re = cyc_add_rounded(&sum->re, (double)value.re * a->scale[0], a->limit),
+			 im = cyc_add_rounded(&sum->im, (double)value.im * a->scale[0], a->limit),
+			 weight = cyc_add_rounded(&sum->weight, (double)value.weight * a->scale[1], a->limit);
+		is_good = re && im && weight && is_good;
 	}
 	return is_good;
 }
 
+CYC_ON_DEVICE void cyc_add_voxel(const cyc_slice_insert_args *a, cyc_voxel v, const cyc_addition *sum)
+{
+	int64_t row = (int64_t)(v.z + a->top) * (2 * a->top + 1) + (v.y + a->top);
+	int64_t *to = a->sum + 3 * ((int64_t)a->first[row] + v.x);
+	to[0] = (int64_t)((uint64_t)to[0] + (uint64_t)sum->re);
+	to[1] = (int64_t)((uint64_t)to[1] + (uint64_t)sum->im);
+	to[2] = (int64_t)((uint64_t)to[2] + (uint64_t)sum->weight);
+}
+
 CYC_KERNEL(slice_insert)
 {
-	CYC_PER_LANE(cyc_quad, sum, CYC_SLICE_INSERT_LANES);
+	CYC_PER_LANE(cyc_addition, sum, CYC_SLICE_INSERT_LANES);
 	CYC_PER_LANE(cyc_voxel, voxel, CYC_SLICE_INSERT_LANES);
 	cyc_voxel corner = cyc_brick(a, block.index);
 	if (cyc_is_beyond(corner, a->R)) {
@@ -185,7 +185,7 @@ CYC_KERNEL(slice_insert)
 	}
 	CYC_LANES(lane)
 	{
-		cyc_quad zero = { 0, 0, 0, 0 };
+		cyc_addition zero = { 0, 0, 0 };
 		cyc_voxel v = corner;
 		v.x += lane % CYC_BRICK_X;
 		v.y += lane / CYC_BRICK_X % CYC_BRICK_Y;
@@ -209,9 +209,8 @@ CYC_KERNEL(slice_insert)
 	{
 		cyc_voxel v = CYC_MINE(voxel);
 		int64_t r2 = (int64_t)v.x * v.x + (int64_t)v.y * v.y + (int64_t)v.z * v.z;
-		if (!a->is_direct && r2 <= (int64_t)a->R * a->R && v.y <= a->reach && v.z <= a->reach &&
-		    !cyc_add_voxel(a, v, CYC_MINE(sum)))
-			sh->is_bad[lane] = 1;
+		if (r2 <= (int64_t)a->R * a->R && v.y <= a->reach && v.z <= a->reach)
+			cyc_add_voxel(a, v, &CYC_MINE(sum));
 		CYC_BARRIER(lane);
 		unsigned char is_bad = 0;
 		for (int32_t i = 0; i < CYC_SLICE_INSERT_LANES && lane == 0; i++) is_bad |= sh->is_bad[i];

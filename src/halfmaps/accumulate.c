@@ -24,22 +24,30 @@ typedef struct {
 	cyc_volume_sections *sections; /* of volumes */
 } crop_work;
 
+/* Packed slices that wait for their insertion, of several tilt images and optics groups of a series. */
+typedef struct {
+	cyc_buffer *packed; /* capacity x cyc_packed_count(s) */
+	int32_t n, capacity;
+	int32_t *radius;
+	cyc_mat3 *M;
+	int8_t *slot;
+	double *probability;
+} waiting_slices;
+
 struct cyc_accumulator {
 	cyc_backend *be;
 	cyc_box box;
 	cyc_accumulator_options options;
 	cyc_sums *sums, *rest; /* rest: NULL, or what is beyond the radius of the sums, by half-set */
 	const int8_t *slot;    /* sum of each particle of the set, or NULL: by half-set */
-	int8_t *half;          /* of each slice of the batch */
 	bool has_half[2];      /* whether there are any of it */
 	bool is_measuring;     /* nothing is inserted: scales are chosen by the first batch */
 	double n_additions;    /* to a voxel, at most */
 	cyc_tilt_image image;
-	cyc_buffer *ft, *ctf, *packed, *turns, *envelope, *phase, *whiten, *k2;
+	cyc_buffer *ft, *ctf, *turns, *envelope, *phase, *whiten, *k2;
+	waiting_slices waiting;
 	cyc_tilt_batch *batch;
 	cyc_tilt_tables *tables;
-	int32_t *radius;
-	cyc_mat3 *M;
 	double *power;
 	float *whiten_host;
 	crop_work crop;
@@ -55,6 +63,39 @@ void cyc_accumulator_set_tilts(cyc_accumulator *a, const cyc_tilt_range *own) { 
 static size_t bytes_per_particle(int32_t s)
 {
 	return cyc_half_count2(s) * (sizeof(cyc_cfloat) + sizeof(float)) + cyc_packed_count(s) * sizeof(float);
+}
+
+/* Slices that wait for their insertion. A sum is read and written whole for them, and far larger than a
+ * cache: there should be enough of them for each of some ten sums. */
+static const size_t WAITING_BYTES = (size_t)64 << 20;
+enum { MOST_WAITING = 1024 };
+
+int32_t cyc_accumulator_waiting(int32_t s, int32_t batch)
+{
+	size_t n = WAITING_BYTES / (cyc_packed_count(s) * sizeof(float));
+	return n < (size_t)batch ? batch : n > MOST_WAITING ? MOST_WAITING : (int32_t)n;
+}
+
+static cyc_status create_waiting(waiting_slices *w, cyc_backend *be, int32_t s, int32_t batch)
+{
+	cyc_status st = CYC_OK;
+	w->capacity = cyc_accumulator_waiting(s, batch);
+	CYC_TRY(cyc_buffer_create(&w->packed, be, (size_t)w->capacity * cyc_packed_count(s), sizeof(float)));
+	CYC_TRY(cyc_alloc(&w->radius, w->capacity, sizeof *w->radius));
+	CYC_TRY(cyc_alloc(&w->M, w->capacity, sizeof *w->M));
+	CYC_TRY(cyc_alloc(&w->slot, w->capacity, sizeof *w->slot));
+	CYC_TRY(cyc_alloc(&w->probability, w->capacity, sizeof *w->probability));
+done:
+	return st;
+}
+
+static void deinit_waiting(waiting_slices *w)
+{
+	cyc_buffer_destroy(&w->packed);
+	cyc_free(w->radius);
+	cyc_free(w->M);
+	cyc_free(w->slot);
+	cyc_free(w->probability);
 }
 
 cyc_status cyc_accumulator_create(cyc_accumulator **out, cyc_backend *be, const cyc_box *box,
@@ -74,10 +115,9 @@ cyc_status cyc_accumulator_create(cyc_accumulator **out, cyc_backend *be, const 
 	a->rest = sums->rest;
 	a->slot = sums->slot;
 	CYC_ASSERT(a->sums->n <= INT8_MAX && a->sums->box_px == s && (!a->rest || a->sums->n % 2 == 0));
-	CYC_TRY(cyc_alloc(&a->half, capacity, sizeof *a->half));
 	CYC_TRY(cyc_buffer_create(&a->ft, be, n * plane, sizeof(cyc_cfloat)));
 	CYC_TRY(cyc_buffer_create(&a->ctf, be, n * plane, sizeof(float)));
-	CYC_TRY(cyc_buffer_create(&a->packed, be, n * cyc_packed_count(s), sizeof(float)));
+	CYC_TRY(create_waiting(&a->waiting, be, s, capacity));
 	CYC_TRY(cyc_buffer_create(&a->turns, be, plane, sizeof(float)));
 	CYC_TRY(cyc_buffer_create(&a->envelope, be, plane, sizeof(float)));
 	CYC_TRY(cyc_buffer_create(&a->phase, be, plane, sizeof(cyc_cfloat)));
@@ -85,8 +125,6 @@ cyc_status cyc_accumulator_create(cyc_accumulator **out, cyc_backend *be, const 
 	CYC_TRY(cyc_tilt_batch_create(&a->batch, capacity));
 	CYC_TRY(cyc_tilt_tables_create(&a->tables, s, cyc_backend_n_threads(be)));
 	a->tables->is_full_plane = options->crop_images; /* what is cut off sharply would ring in the crop */
-	CYC_TRY(cyc_alloc(&a->radius, capacity, sizeof *a->radius));
-	CYC_TRY(cyc_alloc(&a->M, capacity, sizeof *a->M));
 	CYC_TRY(cyc_alloc(&a->power, (size_t)box->window.box_px / 2 + 1, sizeof *a->power));
 	CYC_TRY(cyc_alloc(&a->whiten_host, plane, sizeof *a->whiten_host));
 	*out = a;
@@ -100,17 +138,16 @@ void cyc_accumulator_destroy(cyc_accumulator **p)
 {
 	cyc_accumulator *a = *p;
 	if (!a) return;
-	cyc_buffer **const buffers[] = { &a->ft,          &a->ctf,        &a->packed,   &a->turns,
-		                             &a->envelope,    &a->phase,      &a->whiten,   &a->k2,
-		                             &a->crop.images, &a->crop.share, &a->crop.rest };
+	cyc_buffer **const buffers[] = { &a->ft,     &a->ctf, &a->turns,       &a->envelope,   &a->phase,
+		                             &a->whiten, &a->k2,  &a->crop.images, &a->crop.share, &a->crop.rest };
 	for (size_t i = 0; i < sizeof buffers / sizeof *buffers; i++) cyc_buffer_destroy(buffers[i]);
+	deinit_waiting(&a->waiting);
 	cyc_volume_sections_destroy(&a->crop.sections);
 	cyc_tilt_image_deinit(&a->image);
 	cyc_noise_weights_deinit(&a->noise);
 	cyc_frame_share_deinit(&a->frame);
 	void *const blocks[] = { a->crop.plane, a->crop.left, a->crop.centres, a->crop.read, a->crop.first,
-		                     a->crop.views, a->crop.slot, a->crop.section, a->half,      a->radius,
-		                     a->M,          a->power,     a->whiten_host };
+		                     a->crop.views, a->crop.slot, a->crop.section, a->power,     a->whiten_host };
 	for (size_t i = 0; i < sizeof blocks / sizeof *blocks; i++) cyc_free(blocks[i]);
 	cyc_tilt_batch_destroy(&a->batch);
 	cyc_tilt_tables_destroy(&a->tables);
@@ -180,54 +217,71 @@ static void take_slots(cyc_accumulator *a, const cyc_particle_set *set)
 	if (a->slot) b->n = n;
 }
 
-/*
- * Add each slice of the batch to its slot, and what of it is beyond the slots' sphere to the rest. Slices are
- * added up in the same company there, so that where the sphere ends does not show.
- */
-static cyc_status insert_slots(cyc_accumulator *a)
+/* Insert what waits: each slice into its slot, and what of it is beyond the slots' sphere into the rest. */
+static cyc_status insert_waiting(cyc_accumulator *a)
 {
 	cyc_status st = CYC_OK;
-	cyc_slices slices = {
-		.M = a->M, .radius = a->radius, .use = a->batch->half, .n = a->batch->n, .s = a->box.window.box_binned
-	};
+	waiting_slices *w = &a->waiting;
+	int32_t s = a->box.window.box_binned;
+	cyc_slices slices = { .M = w->M, .radius = w->radius, .use = w->slot, .n = w->n, .s = s };
+	if (w->n == 0) goto done;
+	CYC_ASSERT(a->sums->spec[0].scale[0] > 0 && a->sums->spec[1].scale[0] > 0);
+	CYC_TRY(
+		cyc_scale_items(w->packed, a->be, w->probability, false, w->n, cyc_packed_count(s) * sizeof(float)));
 	for (int32_t i = 0; i < a->sums->n; i++) {
 		int32_t h = cyc_sums_half(a->sums, i);
 		slices.select = (int8_t)i;
-		CYC_TRY(cyc_op_slice_insert(a->sums->sum[i], a->be, &a->sums->spec[h], a->packed, &slices));
+		CYC_TRY(cyc_op_slice_insert(a->sums->sum[i], a->be, &a->sums->spec[h], w->packed, &slices));
 		if (a->rest)
-			CYC_TRY(cyc_op_slice_insert(a->rest->sum[h], a->be, &a->rest->spec[h], a->packed, &slices));
+			CYC_TRY(cyc_op_slice_insert(a->rest->sum[h], a->be, &a->rest->spec[h], w->packed, &slices));
 	}
+	w->n = 0;
 done:
 	return st;
 }
 
-/* Insert the packed slices of the batch, each into the sum of its half-set. */
-static cyc_status insert_packed(cyc_accumulator *a, int32_t radius, double pixel_ratio)
+/* Scales of the sums, of the first slices, which wait. */
+static cyc_status measure_waiting(cyc_accumulator *a)
 {
 	cyc_status st = CYC_OK;
-	const cyc_tilt_batch *b = a->batch;
-	int32_t s = a->box.window.box_binned, radius_in_map = (int32_t)fmin(radius / pixel_ratio, s / 2);
-	for (int32_t i = 0; i < b->n; i++) {
-		/* Frequencies map with the inverse transpose: the matrix itself for rotations, not for RELION-4's
-		 * shears. */
-		a->M[i] = cyc_mat3_transpose(cyc_mat3_inverse(b->R_img_ref[i]));
-		for (int j = 0; j < 9; j++) a->M[i].m[j / 3][j % 3] *= pixel_ratio;
-		a->radius[i] = radius_in_map;
-	}
+	waiting_slices *w = &a->waiting;
+	int32_t s = a->box.window.box_binned;
 	CYC_TRY(
-		cyc_scale_items(a->packed, a->be, b->probability, false, b->n, cyc_packed_count(s) * sizeof(float)));
-	if (!a->is_measuring) {
-		CYC_ASSERT(a->sums->spec[0].scale[0] > 0 && a->sums->spec[1].scale[0] > 0);
-		CYC_TRY(insert_slots(a));
-		goto done;
-	}
-	for (int32_t i = 0; i < b->n; i++) a->half[i] = (int8_t)cyc_sums_half(a->sums, b->half[i]);
+		cyc_scale_items(w->packed, a->be, w->probability, false, w->n, cyc_packed_count(s) * sizeof(float)));
+	for (int32_t i = 0; i < w->n; i++) w->slot[i] = (int8_t)cyc_sums_half(a->sums, w->slot[i]);
 	for (int8_t h = 0; h < 2; h++) {
-		const cyc_slices slices = { .radius = a->radius, .use = a->half, .select = h, .n = b->n, .s = s };
-		CYC_TRY(cyc_sums_choose_scale(a->sums, h, a->packed, &slices, a->n_additions));
+		const cyc_slices slices = { .radius = w->radius, .use = w->slot, .select = h, .n = w->n, .s = s };
+		CYC_TRY(cyc_sums_choose_scale(a->sums, h, w->packed, &slices, a->n_additions));
 	}
+	w->n = 0;
 done:
 	return st;
+}
+
+/* Room for a batch among the slices that wait. To be called before it is packed, as slices waiting.n and on.
+ */
+static cyc_status make_place(cyc_accumulator *a)
+{
+	return a->waiting.n + a->batch->n > a->waiting.capacity ? insert_waiting(a) : CYC_OK;
+}
+
+/* The batch has been packed, and waits, too. */
+static cyc_status let_wait(cyc_accumulator *a, int32_t radius, double pixel_ratio)
+{
+	const cyc_tilt_batch *b = a->batch;
+	waiting_slices *w = &a->waiting;
+	int32_t radius_in_map = (int32_t)fmin(radius / pixel_ratio, a->box.window.box_binned / 2);
+	for (int32_t i = 0; i < b->n; i++, w->n++) {
+		/* Frequencies map with the inverse transpose: the matrix itself for rotations, not for RELION-4's
+		 * shears. */
+		cyc_mat3 *M = &w->M[w->n];
+		*M = cyc_mat3_transpose(cyc_mat3_inverse(b->R_img_ref[i]));
+		for (int j = 0; j < 9; j++) M->m[j / 3][j % 3] *= pixel_ratio;
+		w->radius[w->n] = radius_in_map;
+		w->slot[w->n] = b->half[i];
+		w->probability[w->n] = b->probability[i];
+	}
+	return a->is_measuring ? measure_waiting(a) : CYC_OK;
 }
 
 /* Tables of the weights of images cropped to a circle of crop_px. (T7.7) */
@@ -303,16 +357,19 @@ static cyc_status weigh_partial(cyc_accumulator *a, const cyc_tilt_series *ts, i
 {
 	cyc_status st = CYC_OK;
 	int32_t s = a->box.window.box_binned;
+	size_t slice = cyc_packed_count(s) * sizeof(float);
 	float *packed;
 	if (!a->box.window.is_partial || a->options.no_ctf) goto done;
 	if (a->frame_tilt != f) /* Insertion reads a sample beyond its radius. */
 		CYC_TRY(cyc_frame_share_fill(&a->frame, ts, f, s, a->tables->radius + 2,
 		                             a->box.binning * ts->pixel_size_A, particle_radius_px(&a->options, s)));
 	a->frame_tilt = f;
-	CYC_TRY(cyc_buffer_map(&packed, a->packed));
+	if (cyc_frame_share_is_whole(&a->frame, ts, a->batch, a->box.binning)) goto done;
+	CYC_TRY(cyc_buffer_map_part(&packed, a->waiting.packed, (size_t)a->waiting.n * slice,
+	                            (size_t)a->batch->n * slice));
 	CYC_TRY(
 		cyc_frame_share_apply(packed, &a->frame, ts, a->batch, a->box.binning, cyc_backend_n_threads(a->be)));
-	CYC_TRY(cyc_buffer_unmap(a->packed));
+	CYC_TRY(cyc_buffer_unmap(a->waiting.packed));
 done:
 	return st;
 }
@@ -324,12 +381,14 @@ static cyc_status pack_images(cyc_accumulator *a, const double *centres, bool is
 	int32_t s = a->box.window.box_binned, n = a->batch->n;
 	const cyc_window_spec whole = { .box_px = s, .box_binned = s, .no_circle_crop = true };
 	CYC_TRY(cyc_op_window(a->ft, a->be, a->crop.images, s, s * a->batch->capacity, centres, n, &whole));
-	CYC_TRY(cyc_op_pack(a->packed, a->be,
+	CYC_TRY(make_place(a));
+	CYC_TRY(cyc_op_pack(a->waiting.packed, a->be,
 	                    &(cyc_pack_in){ .ft = a->ft,
 	                                    .ctf = a->ctf,
 	                                    .share = a->crop.share,
 	                                    .rest = a->crop.rest,
 	                                    .is_premultiplied = is_premultiplied,
+	                                    .first = a->waiting.n,
 	                                    .n = n,
 	                                    .s = s }));
 done:
@@ -365,7 +424,7 @@ static cyc_status insert_cropped(cyc_accumulator *a, const cyc_tilt_series *ts, 
 	                              a->noise.gain ? a->whiten : NULL, &spec, b->n));
 	CYC_TRY(pack_images(a, a->crop.centres, true));
 	CYC_TRY(weigh_partial(a, ts, f));
-	CYC_TRY(insert_packed(a, a->tables->radius, pixel_ratio));
+	CYC_TRY(let_wait(a, a->tables->radius, pixel_ratio));
 done:
 	return st;
 }
@@ -385,16 +444,18 @@ static cyc_status insert_batch(cyc_accumulator *a, const cyc_tilt_series *ts, in
 	CYC_TRY(
 		cyc_op_window(a->ft, a->be, a->image.device, ts->image_nx, ts->image_ny, b->at_px, b->n, &window));
 	if (!o->no_ctf) CYC_TRY(fill_ctf(a, a->tables->has_k2));
-	CYC_TRY(cyc_op_modulate(a->packed, a->be,
+	CYC_TRY(make_place(a));
+	CYC_TRY(cyc_op_modulate(a->waiting.packed, a->be,
 	                        &(cyc_modulate_in){ .ft = a->ft,
 	                                            .ctf = o->no_ctf ? NULL : a->ctf,
 	                                            .phase = a->tables->has_odd ? a->phase : NULL,
 	                                            .whiten = o->whiten ? a->whiten : NULL,
 	                                            .particle_weight = b->weight,
+	                                            .first = a->waiting.n,
 	                                            .n = b->n,
 	                                            .s = s }));
 	CYC_TRY(weigh_partial(a, ts, f));
-	CYC_TRY(insert_packed(a, o->no_ctf ? s / 2 : a->tables->radius, pixel_ratio));
+	CYC_TRY(let_wait(a, o->no_ctf ? s / 2 : a->tables->radius, pixel_ratio));
 done:
 	return st;
 }
@@ -486,6 +547,7 @@ static cyc_status add_series(cyc_accumulator *a, int64_t *n_images, int64_t *n_o
 		ts->tilts[f].scale = scale;
 		CYC_TRY(st);
 	}
+	CYC_TRY(insert_waiting(a));
 done:
 	if (st != CYC_OK) cyc_error_context("tilt series %s", ts->name);
 	cyc_free(used);
@@ -582,7 +644,7 @@ static cyc_status insert_from_stacks(stack_pass *p, bool is_premultiplied)
 	CYC_TRY(cyc_buffer_unmap(a->crop.images));
 	CYC_TRY(fill_ctf(a, false));
 	CYC_TRY(pack_images(a, a->batch->at_px, is_premultiplied));
-	CYC_TRY(insert_packed(a, a->tables->radius, 1));
+	CYC_TRY(let_wait(a, a->tables->radius, 1));
 done:
 	return st;
 }
@@ -662,6 +724,7 @@ static cyc_status add_stacks(cyc_accumulator *a, int64_t *n_images, const cyc_st
 		CYC_TRY(insert_particles(&p, n, n_images, ts));
 		p.first += n;
 	}
+	CYC_TRY(insert_waiting(a));
 done:
 	if (st != CYC_OK) cyc_error_context("tilt series %s", ts->name);
 	return st;
@@ -714,15 +777,17 @@ static cyc_status insert_sections(cyc_accumulator *a, const cyc_particle *p, int
 	for (size_t i = 0; i < (size_t)count * cyc_half_count2(s); i++) ctf[i] = sqrtf(ctf[i]);
 	CYC_TRY(cyc_buffer_unmap(a->ctf));
 	CYC_TRY(cyc_buffer_unmap(a->ft));
-	CYC_TRY(cyc_op_pack(a->packed, a->be,
+	CYC_TRY(make_place(a));
+	CYC_TRY(cyc_op_pack(a->waiting.packed, a->be,
 	                    &(cyc_pack_in){ .ft = a->ft,
 	                                    .ctf = a->ctf,
 	                                    .share = a->crop.share,
 	                                    .rest = a->crop.rest,
 	                                    .is_premultiplied = true,
+	                                    .first = a->waiting.n,
 	                                    .n = count,
 	                                    .s = s }));
-	CYC_TRY(insert_packed(a, s / 2, 1));
+	CYC_TRY(let_wait(a, s / 2, 1));
 done:
 	return st;
 }
@@ -746,6 +811,7 @@ static cyc_status add_volumes(cyc_accumulator *a, int64_t *n_images, const cyc_s
 			CYC_TRY(insert_sections(a, p, slot, first, n - first < most ? n - first : most));
 		(*n_images)++;
 	}
+	CYC_TRY(insert_waiting(a));
 done:
 	if (st != CYC_OK) cyc_error_context("tilt series %s", stacks->tomograms->series[i_series].name);
 	return st;
@@ -757,10 +823,14 @@ cyc_status cyc_accumulator_add(cyc_accumulator *a, int64_t *n_images, int64_t *n
                                cyc_tomogram_set *tomograms, const cyc_particle_set *set,
                                const cyc_stacks *stacks, int32_t i_series, const char *root)
 {
-	if (set->series_first[i_series + 1] == set->series_first[i_series]) return CYC_OK;
-	if (stacks && !stacks->are_2d) return add_volumes(a, n_images, stacks, i_series);
-	return stacks ? add_stacks(a, n_images, stacks, i_series)
-	              : add_series(a, n_images, n_outside, &tomograms->series[i_series], set, i_series, root);
+	cyc_status st = CYC_OK;
+	a->waiting.n = 0; /* an error may have left some */
+	if (set->series_first[i_series + 1] == set->series_first[i_series]) goto done;
+	if (stacks && !stacks->are_2d) CYC_TRY(add_volumes(a, n_images, stacks, i_series));
+	else if (stacks) CYC_TRY(add_stacks(a, n_images, stacks, i_series));
+	else CYC_TRY(add_series(a, n_images, n_outside, &tomograms->series[i_series], set, i_series, root));
+done:
+	return st;
 }
 
 cyc_status cyc_accumulator_measure(cyc_accumulator *a, cyc_tomogram_set *tomograms,

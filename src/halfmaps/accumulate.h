@@ -61,6 +61,8 @@ CYC_MUST_CHECK cyc_status cyc_accumulator_add(cyc_accumulator *a, int64_t *n_ima
 /** From here on cyc_accumulator_add() adds these tilts alone, of tilt images: `own` by series, borrowed;
  * NULL: all. */
 void cyc_accumulator_set_tilts(cyc_accumulator *a, const cyc_tilt_range *own);
+/** Slices of box s, packed in batches of up to `batch`, that wait for their insertion together. */
+int32_t cyc_accumulator_waiting(int32_t s, int32_t batch);
 /** Bytes of the work memory: windows of S px, box s. The sums come on top. */
 double cyc_accumulator_work_bytes(const cyc_project_size *project, int32_t s, int32_t S, bool crops_images,
                                   int n_threads);

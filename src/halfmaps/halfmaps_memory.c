@@ -7,12 +7,11 @@
 double cyc_accumulator_work_bytes(const cyc_project_size *p, int32_t s, int32_t S, bool crops_images,
                                   int n_threads)
 {
-	double plane = (double)cyc_half_count2(s), each = 12 * plane + 4.0 * (double)cyc_packed_count(s);
-	double n = cyc_tilt_batch_capacity((size_t)each), crop = crops_images ? n * 4.0 * s * s + 24 * plane : 0;
-	double insertion = cyc_n_workers(s, n_threads) * 16.0 * plane,
-		   window = cyc_window_scratch_bytes(S, n_threads);
-	return n * each + crop + 60 * plane + cyc_image_bytes(p->image_nx, p->image_ny, S, n_threads) +
-	       fmax(insertion, window);
+	double plane = (double)cyc_half_count2(s), packed = 4.0 * (double)cyc_packed_count(s);
+	int32_t n = cyc_tilt_batch_capacity((size_t)(12 * plane + packed));
+	double crop = crops_images ? n * 4.0 * s * s + 24 * plane : 0;
+	return n * 12 * plane + cyc_accumulator_waiting(s, n) * packed + crop + 60 * plane +
+	       cyc_image_bytes(p->image_nx, p->image_ny, S, n_threads) + cyc_window_scratch_bytes(S, n_threads);
 }
 
 double cyc_finish_bytes(int32_t s, int32_t crop_px, int n_threads)

@@ -167,6 +167,16 @@ static cyc_status apply_task(void *arg, int64_t i, int i_thread)
 	return each_row(w, i, s + 4, s - s / 2 - 1, apply_row);
 }
 
+bool cyc_frame_share_is_whole(const cyc_frame_share *t, const cyc_tilt_series *ts,
+                              const cyc_tilt_batch *batch, double binning)
+{
+	const work w = { .t = t, .ts = ts, .batch = batch, .binning = binning };
+	edge edges[4];
+	for (int32_t i = 0; i < batch->n; i++)
+		if (near_edges(edges, &w, i) > 0) return false;
+	return true;
+}
+
 cyc_status cyc_frame_share_apply(float *packed, const cyc_frame_share *t, const cyc_tilt_series *ts,
                                  const cyc_tilt_batch *batch, double binning, int n_threads)
 {

@@ -30,6 +30,9 @@ CYC_MUST_CHECK cyc_status cyc_frame_share_fill(cyc_frame_share *t, const cyc_til
                                                int32_t s, int32_t limit, double pixel_size_A,
                                                double radius_px);
 void cyc_frame_share_deinit(cyc_frame_share *t);
+/** Whether the frame shows all signal of all images of a batch: no share is below 1. */
+bool cyc_frame_share_is_whole(const cyc_frame_share *t, const cyc_tilt_series *ts,
+                              const cyc_tilt_batch *batch, double binning);
 /** Multiply the weights of packed slices (cyc_packed_count(s) floats each) by the share of their signal that
  * the frame shows. (T2.7) */
 CYC_MUST_CHECK cyc_status cyc_frame_share_apply(float *packed, const cyc_frame_share *t,

@@ -183,7 +183,7 @@ cyc_status cyc_scale_items(cyc_buffer *items, cyc_backend *be, const double *fac
 	bool is_plain = true;
 	for (int32_t i = 0; i < n && is_plain; i++) is_plain = factor[i] == 1;
 	if (is_plain) goto done;
-	CYC_TRY(cyc_buffer_map(&w.items, items));
+	CYC_TRY(cyc_buffer_map_part(&w.items, items, 0, (size_t)n * size));
 	CYC_TRY(cyc_parallel_for(n, cyc_backend_n_threads(be), scale_task, &w));
 	CYC_TRY(cyc_buffer_unmap(items));
 done:
