@@ -226,6 +226,7 @@ static cyc_status insert_waiting(cyc_accumulator *a)
 	cyc_slices slices = { .M = w->M, .radius = w->radius, .use = w->slot, .n = w->n, .s = s };
 	if (w->n == 0) goto done;
 	CYC_ASSERT(a->sums->spec[0].scale[0] > 0 && a->sums->spec[1].scale[0] > 0);
+	a->sums->is_zero = false;
 	CYC_TRY(
 		cyc_scale_items(w->packed, a->be, w->probability, false, w->n, cyc_packed_count(s) * sizeof(float)));
 	for (int32_t i = 0; i < a->sums->n; i++) {

@@ -69,6 +69,7 @@ static cyc_status take_sums(cyc_sums *sums, cyc_record *r, bool is_first)
 	cyc_status st = CYC_OK;
 	const size_t count = 3 * sums->ball->count;
 	int64_t *read = NULL;
+	sums->is_zero = false;
 	if (!is_first) CYC_TRY(cyc_alloc(&read, count, sizeof *read));
 	for (int i = 0; i < 2; i++) {
 		int64_t *host;

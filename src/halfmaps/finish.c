@@ -228,26 +228,54 @@ done:
 	return st;
 }
 
-void cyc_taper_map(cyc_volume *v, double taper_px)
+typedef struct {
+	cyc_volume *v;
+	double taper_px;
+	double *sum, *weight; /* per plane */
+	float mean;
+	bool is_measuring;
+} tapering;
+
+static cyc_status taper_task(void *arg, int64_t z, int i_thread)
 {
-	int32_t n = v->nx;
-	double R = n / 2.0, sum = 0, count = 0;
-	for (int pass = 0; pass < 2; pass++) {
-		float mean = count > 0 ? (float)(sum / count) : 0;
-		for (int32_t z = 0; z < n; z++)
-			for (int32_t y = 0; y < n; y++)
-				for (int32_t x = 0; x < n; x++) {
-					double r = sqrt(cyc_square(x - n / 2) + cyc_square(y - n / 2) + cyc_square(z - n / 2)),
-						   g = 1;
-					float *value = &v->data[((size_t)z * (size_t)n + (size_t)y) * (size_t)n + (size_t)x];
-					if (r >= R) g = 0;
-					else if (r >= R - taper_px) g = 0.5 - 0.5 * cos(CYC_PI * (R - r) / taper_px);
-					if (pass == 0) {
-						sum += g * (double)*value;
-						count += g;
-					} else {
-						*value = (float)g * (*value - mean);
-					}
-				}
+	(void)i_thread;
+	const tapering *t = arg;
+	int32_t n = t->v->nx;
+	double R = n / 2.0, sum = 0, weight = 0, dz2 = cyc_square((double)z - n / 2);
+	float *value = t->v->data + (size_t)z * (size_t)n * (size_t)n;
+	for (int32_t y = 0; y < n; y++)
+		for (int32_t x = 0; x < n; x++, value++) {
+			double r = sqrt(cyc_square(x - n / 2) + cyc_square(y - n / 2) + dz2), g = 1;
+			if (r >= R) g = 0;
+			else if (r >= R - t->taper_px) g = 0.5 - 0.5 * cos(CYC_PI * (R - r) / t->taper_px);
+			sum += g * (double)*value;
+			weight += g;
+			if (!t->is_measuring) *value = (float)g * (*value - t->mean);
+		}
+	if (t->is_measuring) {
+		t->sum[z] = sum;
+		t->weight[z] = weight;
 	}
+	return CYC_OK;
+}
+
+cyc_status cyc_taper_map(cyc_volume *v, double taper_px, int n_threads)
+{
+	cyc_status st = CYC_OK;
+	int32_t n = v->nx;
+	double sum = 0, weight = 0;
+	tapering t = { .v = v, .taper_px = taper_px, .is_measuring = true };
+	CYC_TRY(cyc_alloc(&t.sum, 2 * (size_t)n, sizeof *t.sum));
+	t.weight = t.sum + n;
+	CYC_TRY(cyc_parallel_for(n, n_threads, taper_task, &t));
+	for (int32_t z = 0; z < n; z++) {
+		sum += t.sum[z];
+		weight += t.weight[z];
+	}
+	t.mean = weight > 0 ? (float)(sum / weight) : 0;
+	t.is_measuring = false;
+	CYC_TRY(cyc_parallel_for(n, n_threads, taper_task, &t));
+done:
+	cyc_free(t.sum);
+	return st;
 }

@@ -41,6 +41,7 @@ cyc_status cyc_sums_create(cyc_sums **out, cyc_backend *be, int32_t box_px, int3
 	}
 	CYC_TRY(cyc_alloc(&s->sum, n, sizeof *s->sum));
 	s->n = n;
+	s->is_zero = true;
 	for (int32_t i = 0; i < n; i++)
 		CYC_TRY(cyc_buffer_create(&s->sum[i], be, 3 * s->ball->count, sizeof(int64_t)));
 	*out = s;
@@ -50,15 +51,33 @@ done:
 	return st;
 }
 
+typedef struct {
+	char *bytes;
+	size_t n;
+} clearing;
+enum { CLEARED_AT_ONCE = 1 << 22 };
+
+static cyc_status clear_task(void *arg, int64_t i, int i_thread)
+{
+	(void)i_thread;
+	const clearing *c = arg;
+	size_t first = (size_t)i * CLEARED_AT_ONCE, left = c->n - first;
+	memset(c->bytes + first, 0, left < CLEARED_AT_ONCE ? left : CLEARED_AT_ONCE);
+	return CYC_OK;
+}
+
 cyc_status cyc_sums_clear(cyc_sums *s)
 {
 	cyc_status st = CYC_OK;
-	for (int32_t i = 0; i < s->n; i++) {
-		int64_t *host;
-		CYC_TRY(cyc_buffer_map(&host, s->sum[i]));
-		memset(host, 0, 3 * s->ball->count * sizeof *host);
+	/* Pages of new memory are better first touched where they are needed, by all threads. */
+	for (int32_t i = 0; i < s->n && !s->is_zero; i++) {
+		clearing c = { .n = 3 * s->ball->count * sizeof(int64_t) };
+		CYC_TRY(cyc_buffer_map_discard(&c.bytes, s->sum[i]));
+		CYC_TRY(cyc_parallel_for((int64_t)((c.n + CLEARED_AT_ONCE - 1) / CLEARED_AT_ONCE),
+		                         cyc_backend_n_threads(s->be), clear_task, &c));
 		CYC_TRY(cyc_buffer_unmap(s->sum[i]));
 	}
+	s->is_zero = true;
 	for (int h = 0; h < 2; h++) s->spec[h].scale[0] = s->spec[h].scale[1] = 0;
 done:
 	return st;
@@ -116,6 +135,7 @@ cyc_status cyc_sums_add_ranks(cyc_sums *s)
 {
 	cyc_status st = CYC_OK;
 	if (cyc_n_ranks() == 1) return CYC_OK;
+	s->is_zero = false;
 	for (int32_t i = 0; i < s->n; i++) {
 		int64_t *host;
 		if (!s->sum[i]) continue;

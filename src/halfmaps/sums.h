@@ -19,6 +19,7 @@ typedef struct {
 	cyc_sum_spec spec[2]; /**< of the half-sets; scale 0: not yet known, nothing can be added */
 	cyc_ball *ball;
 	cyc_buffer **sum; /**< n x ball->count x {re, im, weight} int64_t; NULL: given up */
+	bool is_zero;     /**< nothing has been added yet: whoever adds says so */
 } cyc_sums;
 /**
  * Zero sums of the voxels |p| <= radius.
@@ -120,6 +121,6 @@ CYC_MUST_CHECK cyc_status cyc_finish_map(cyc_volume **full, cyc_volume **data, c
 double cyc_finish_bytes(int32_t s, int32_t crop_px, int n_threads);
 /** Spherical taper: subtract the weighted mean of the sphere, fall to zero over `taper_px` at its rim. (T2.6)
  */
-void cyc_taper_map(cyc_volume *v, double taper_px);
+CYC_MUST_CHECK cyc_status cyc_taper_map(cyc_volume *v, double taper_px, int n_threads);
 
 #endif

@@ -393,7 +393,7 @@ static cyc_status make_map(char **written, job *j, const char *tag, const cyc_ha
 		full = cropped;
 		cropped = NULL;
 	}
-	cyc_taper_map(full, o->taper_px);
+	CYC_TRY(cyc_taper_map(full, o->taper_px, cyc_backend_n_threads(j->be)));
 	CYC_TRY(write_map(written, j, "", tag, full));
 done:
 	cyc_volume_destroy(&full);

@@ -118,7 +118,7 @@ static cyc_status finish(cyc_volume **out, const cyc_half_sum *a, const cyc_half
 		                        .grey_scale = spec->stacks ? spec->box->binning : 1 };
 	CYC_TRY(cyc_finish_map(&full, NULL, NULL, spec->be, a, b, &f));
 	CYC_TRY(cyc_volume_resize(out, full, spec->crop_px));
-	cyc_taper_map(*out, spec->taper_px);
+	CYC_TRY(cyc_taper_map(*out, spec->taper_px, cyc_backend_n_threads(spec->be)));
 done:
 	cyc_volume_destroy(&full);
 	return st;
