@@ -81,6 +81,14 @@ done:
 	return st;
 }
 
+/* Columns of the half plane that have coefficients. */
+static int32_t column_count(const cyc_ctf_support *p)
+{
+	int32_t n = 0;
+	for (int32_t i = 0; i < p->n; i++) n = p->x[i] >= n ? p->x[i] + 1 : n;
+	return n;
+}
+
 enum { SHIFT_STEPS = 25 };
 
 cyc_status cyc_ctf_scratch_create(cyc_ctf_scratch **out, const cyc_ctf_model *m)
@@ -101,6 +109,8 @@ cyc_status cyc_ctf_scratch_create(cyc_ctf_scratch **out, const cyc_ctf_model *m)
 		if (2 * abs(m->support->y[i]) + 2 > s->n_row) s->n_row = 2 * abs(m->support->y[i]) + 2;
 	CYC_TRY(cyc_alloc(&s->row_re, (size_t)s->n_row * SHIFT_STEPS, sizeof *s->row_re));
 	CYC_TRY(cyc_alloc(&s->row_im, (size_t)s->n_row * SHIFT_STEPS, sizeof *s->row_im));
+	s->n_column = column_count(m->support);
+	CYC_TRY(cyc_alloc(&s->turn, 2 * (size_t)s->n_column * SHIFT_STEPS, sizeof *s->turn));
 	*out = s;
 	s = NULL;
 done:
@@ -116,6 +126,7 @@ void cyc_ctf_scratch_destroy(cyc_ctf_scratch **p)
 	cyc_free((*p)->scan);
 	cyc_free((*p)->row_re);
 	cyc_free((*p)->row_im);
+	cyc_free((*p)->turn);
 	cyc_free(*p);
 	*p = NULL;
 }
@@ -152,33 +163,41 @@ static shift_terms shift_derivatives(const cyc_ctf_model *m, const cyc_ctf_scrat
 	return r;
 }
 
+/* Turns of the trial shifts along x, for each column: cosines, then sines. */
+static void fill_turns(double *turn, const cyc_ctf_model *m, int32_t n_x, int32_t n, double step_A)
+{
+	double unit = 2 * CYC_PI * m->support->step_invA;
+	double *sines = turn + (size_t)n_x * (size_t)n;
+	for (int32_t x = 0; x < n_x; x++)
+		for (int32_t j = 0; j < n; j++) {
+			double phase = unit * x * (j - n / 2) * step_A;
+			turn[(size_t)x * (size_t)n + (size_t)j] = cos(phase);
+			sines[(size_t)x * (size_t)n + (size_t)j] = sin(phase);
+		}
+}
+
+static inline void add_turned(double *restrict re, double *restrict im, double xc, double xq, const double *c,
+                              const double *q, int32_t n)
+{
+	for (int32_t j = 0; j < n; j++) {
+		re[j] += xc * c[j] - xq * q[j];
+		im[j] += xc * q[j] + xq * c[j];
+	}
+}
+
 /* The sum over x for each trial dx once per row, into row_re, row_im (n_row x n each). */
-static void sum_rows(const cyc_ctf_model *m, const cyc_ctf_scratch *s, double *row_re, double *row_im,
-                     int32_t n, double step_A)
+CYC_SIMD static void sum_rows(const cyc_ctf_model *m, const cyc_ctf_scratch *s, double *row_re,
+                              double *row_im, const double *turn, int32_t n)
 {
 	const cyc_ctf_support *p = m->support;
-	double unit = 2 * CYC_PI * p->step_invA;
-	int32_t half = n / 2, y_zero = s->n_row / 2;
+	int32_t y_zero = s->n_row / 2;
+	const double *sines = turn + (size_t)s->n_column * (size_t)n;
 	memset(row_re, 0, (size_t)s->n_row * (size_t)n * sizeof *row_re);
 	memset(row_im, 0, (size_t)s->n_row * (size_t)n * sizeof *row_im);
-	for (int32_t j = 0; j < n; j++) {
-		double turn = unit * (j - half) * step_A, cs = cos(turn), sn = sin(turn), c = 1, q = 0;
-		int32_t last_x = 0;
-		for (int32_t i = 0; i < p->n; i++) {
-			/* Columns follow each other within a row: the phase advances by a product, afresh at each row. */
-			if (p->x[i] == last_x + 1) {
-				double next = c * cs - q * sn;
-				q = c * sn + q * cs;
-				c = next;
-			} else if (p->x[i] != last_x || i == 0) {
-				c = cos(turn * p->x[i]);
-				q = sin(turn * p->x[i]);
-			}
-			last_x = p->x[i];
-			size_t at = (size_t)(p->y[i] + y_zero) * (size_t)n + (size_t)j;
-			row_re[at] += (double)s->xc[i] * c - (double)s->xq[i] * q;
-			row_im[at] += (double)s->xc[i] * q + (double)s->xq[i] * c;
-		}
+	for (int32_t i = 0; i < p->n; i++) {
+		size_t row = (size_t)(p->y[i] + y_zero) * (size_t)n, column = (size_t)p->x[i] * (size_t)n;
+		add_turned(row_re + row, row_im + row, (double)s->xc[i], (double)s->xq[i], turn + column,
+		           sines + column, n);
 	}
 }
 
@@ -202,7 +221,8 @@ static void search_shift(double d[2], const cyc_ctf_model *m, cyc_ctf_scratch *s
 {
 	double best = -1e300;
 	int32_t half = SHIFT_STEPS / 2;
-	sum_rows(m, s, s->row_re, s->row_im, SHIFT_STEPS, step_A);
+	fill_turns(s->turn, m, s->n_column, SHIFT_STEPS, step_A);
+	sum_rows(m, s, s->row_re, s->row_im, s->turn, SHIFT_STEPS);
 	for (int32_t l = 0; l < SHIFT_STEPS; l++) {
 		double dy = (l - half) * step_A, cross[SHIFT_STEPS];
 		sum_columns(cross, m, s, s->row_re, s->row_im, SHIFT_STEPS, dy);
@@ -284,10 +304,11 @@ cyc_status cyc_ctf_shift_map(double *cross, double *power, const cyc_ctf_model *
 	cyc_status st = CYC_OK;
 	double *rows = NULL;
 	int32_t n = 2 * n_half + 1;
-	size_t size = (size_t)s->n_row * (size_t)n;
-	CYC_TRY(cyc_alloc(&rows, 2 * size, sizeof *rows));
+	size_t size = (size_t)s->n_row * (size_t)n, n_turn = (size_t)s->n_column * (size_t)n;
+	CYC_TRY(cyc_alloc(&rows, 2 * (size + n_turn), sizeof *rows));
 	*power = load_cross(s, m, t, at);
-	sum_rows(m, s, rows, rows + size, n, step_A);
+	fill_turns(rows + 2 * size, m, s->n_column, n, step_A);
+	sum_rows(m, s, rows, rows + size, rows + 2 * size, n);
 	for (int32_t l = 0; l < n; l++)
 		sum_columns(cross + (size_t)l * (size_t)n, m, s, rows, rows + size, n, (l - n_half) * step_A);
 done:

@@ -34,8 +34,9 @@ typedef struct {
 	float *xc, *xq, *cc, *cq, *qq; /**< n each: shifted, with alpha */
 	double *bins;                  /**< 5 x n_bins */
 	double *scan;                  /**< 2 x n_z: cross and power terms of a scan */
-	double *row_re, *row_im;
-	int32_t n_row;
+	double *row_re, *row_im;       /**< n_row x trial shifts: sums over the columns */
+	double *turn;                  /**< 2 x n_column x trial shifts */
+	int32_t n_row, n_column;
 } cyc_ctf_scratch;
 CYC_MUST_CHECK cyc_status cyc_ctf_scratch_create(cyc_ctf_scratch **out, const cyc_ctf_model *m);
 void cyc_ctf_scratch_destroy(cyc_ctf_scratch **s);
