@@ -21,6 +21,8 @@ static cyc_status status_of(cyc_device_result result)
 cyc_status cyc__device_check(const cyc_device *d, cyc_device_result result, const char *what)
 {
 	cyc_status st = CYC_OK;
+	/* Who is asked to stop says that, and not that the device did not finish. */
+	if (result != CYC_DEVICE_OK) CYC_TRY(cyc_cancel_check());
 	CYC_CHECK(result == CYC_DEVICE_OK, status_of(result), "%s: %s", what, d->api->what(d->device));
 done:
 	return st;
