@@ -10,6 +10,8 @@ enum { MAX_STARTS_GLOBAL = CYC_MAX_STARTS, PRIOR_ROUNDS = 50 };
 static const double ANY_ROTATION_RAD = 1e6; /* width of a prior that says nothing */
 static const double LEAST_WIDTH = 0.1;      /* of a prior, in typical errors: narrower ones change nothing */
 static const double LEAST_SIGMA_OFFSET_A = 1.4142; /* RELION's */
+/* Of the prior's width before the first iteration, in steps of the finest grid. */
+static const double LEAST_START_STEPS = 0.25;
 
 /*
  * Counts and noise of series. What an image adds is known to the rank that reads it; all ranks then add the
@@ -426,6 +428,29 @@ cyc_status cyc_refine3d_learn_priors(cyc_refine3d_job *j, int first)
 done:
 	cyc_free(d);
 	return st;
+}
+
+void cyc_refine3d_start_priors(cyc_refine3d_job *j)
+{
+	cyc_refine3d_state *s = &j->state;
+	const double least[2] = { LEAST_START_STEPS *
+		                          cyc_healpix_step_rad(j->o->healpix_order + j->o->oversampling),
+		                      LEAST_SIGMA_OFFSET_A };
+	for (int32_t h = 0; h < 2; h++) {
+		double sum[2] = { 0, 0 }, count = 0;
+		for (int64_t p = 0; p < j->particles->n; p++) {
+			const cyc_refined *r = &j->refined[p];
+			double change[CYC_POSE_PARAMETERS];
+			if (j->particles->particles[p].half != h || r->probability < CYC_IMPROBABLE) continue;
+			from_start(change, r, j->symmetry);
+			for (int k = 0; k < CYC_POSE_PARAMETERS; k++) sum[k >= 3] += cyc_square(change[k]);
+			count += 3;
+		}
+		for (int kind = 0; kind < 2 && count > 0; kind++) {
+			double *width = kind ? &s->sigma_offset_A[h] : &s->sigma_angle_rad[h];
+			*width = fmin(*width, fmax(sqrt(sum[kind] / count), least[kind]));
+		}
+	}
 }
 
 static void take_pose(cyc_refined *r, const cyc_found_pose *f)

@@ -229,6 +229,11 @@ void cyc_refine3d_fit_scales(double amplitude[2], double *series_scale, const do
 /** Widths of the priors of both half-sets by the poses found and their errors, into j->state.
  * @param[in] first  0: of rotations and offsets, 1: of offsets alone. (T8.13) */
 CYC_MUST_CHECK cyc_status cyc_refine3d_learn_priors(cyc_refine3d_job *j, int first);
+/**
+ * Widths before the first iteration, of poses that were refined already and whose prior is centred on those
+ * before that: root mean square deviation, if that is narrower. (T8.13)
+ */
+void cyc_refine3d_start_priors(cyc_refine3d_job *j);
 /** Grey scale of the references and contrast of the series, from the images at the present poses. */
 CYC_MUST_CHECK cyc_status cyc_refine3d_amplitudes(cyc_refine3d_job *j);
 /** Make the posed particles (and stacks), at the poses of `refined`. */

@@ -582,6 +582,7 @@ static cyc_status prepare(cyc_refine3d_job *j)
 	CYC_TRY(cyc_alloc(&j->own_share, j->crop_px / 2 + 1, sizeof *j->own_share));
 	CYC_TRY(cyc_alloc(&j->map_noise, j->crop_px / 2 + 1, sizeof *j->map_noise));
 	start_state(j);
+	if (j->start_is_refined && !j->has_no_prior && !o->no_follow) cyc_refine3d_start_priors(j);
 	CYC_TRY(cyc_refine3d_start_progress(j));
 	CYC_TRY(hash_all(j));
 done:

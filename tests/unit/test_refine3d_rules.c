@@ -79,6 +79,59 @@ static void priors_may_be_narrower_than_errors(void **state)
 	}
 }
 
+/* A refinement of refined poses begins with the width that these have about the centre of their prior, and
+ * not with that of the options: its first iteration may be its last. Probable particles count, symmetry mates
+ * are alike, and nothing becomes wider. (T8.13) */
+static void refined_poses_bring_the_width_of_their_prior(void **state)
+{
+	(void)state;
+	enum { N = 12 };
+	static const double MOVED_RAD = 0.02, MOVED_A = 3, OLD_RAD = 0.06, OLD_A = 10;
+	cyc_symmetry *c2 = NULL;
+	cyc_particle particles[N] = { 0 };
+	cyc_refined refined[N] = { 0 };
+	const cyc_particle_set set = { .n = N, .particles = particles };
+	const cyc_refine3d_options o = { .healpix_order = 5, .oversampling = 1 };
+	ASSERT_OK(cyc_symmetry_create(&c2, "C2"));
+	cyc_refine3d_job j = { .o = &o, .particles = &set, .refined = refined, .symmetry = c2 };
+	for (int i = 0; i < N; i++) {
+		bool is_junk = i >= N - 2;
+		double sign = i / 2 % 2 ? -1 : 1, turn = sign * (is_junk ? 1 : MOVED_RAD),
+			   shift = sign * (is_junk ? 100 : MOVED_A);
+		const cyc_vec3 axis = { turn, -turn, turn };
+		particles[i].half = i % 2;
+		refined[i].probability = is_junk ? 0.1 : 0.9;
+		refined[i].prior.R_tomo_ref = cyc_rot_axis((cyc_vec3){ 0.3, 0.5, -0.2 }, 0.62);
+		refined[i].pose.R_tomo_ref =
+			cyc_mat3_mul(cyc_mat3_mul(refined[i].prior.R_tomo_ref, cyc_rot_axis(axis, sqrt(3) * fabs(turn))),
+		                 c2->ops[i / 2 % c2->n]);
+		refined[i].pose.offset_A = (cyc_vec3){ shift, shift, -shift };
+	}
+	for (int h = 0; h < 2; h++) {
+		j.state.sigma_angle_rad[h] = OLD_RAD;
+		j.state.sigma_offset_A[h] = OLD_A;
+	}
+	cyc_refine3d_start_priors(&j);
+	for (int h = 0; h < 2; h++) {
+		assert_true(fabs(j.state.sigma_angle_rad[h] / MOVED_RAD - 1) < 1e-6);
+		assert_true(fabs(j.state.sigma_offset_A[h] / MOVED_A - 1) < 1e-6);
+		j.state.sigma_angle_rad[h] = 0.5 * MOVED_RAD;
+		j.state.sigma_offset_A[h] = 0.5 * MOVED_A;
+	}
+	cyc_refine3d_start_priors(&j);
+	for (int h = 0; h < 2; h++) {
+		assert_true(j.state.sigma_angle_rad[h] == 0.5 * MOVED_RAD);
+		assert_true(j.state.sigma_offset_A[h] == 0.5 * MOVED_A);
+	}
+	/* Poses that never moved do not hold the next ones where they are. */
+	for (int i = 0; i < N; i++) refined[i].pose = refined[i].prior;
+	for (int h = 0; h < 2; h++) j.state.sigma_angle_rad[h] = OLD_RAD;
+	cyc_refine3d_start_priors(&j);
+	for (int h = 0; h < 2; h++)
+		assert_true(j.state.sigma_angle_rad[h] >= 0.25 * cyc_healpix_step_rad(6) * (1 - 1e-12));
+	cyc_symmetry_destroy(&c2);
+}
+
 /* White noise filtered to A exp(-r/length), alike in both maps, and white noise of each map's own. */
 static cyc_volume *noisy_map(int32_t n, uint32_t own)
 {
@@ -144,6 +197,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = { cmocka_unit_test(shares_are_those_of_masses),
 		                                cmocka_unit_test(priors_may_be_narrower_than_errors),
+		                                cmocka_unit_test(refined_poses_bring_the_width_of_their_prior),
 		                                cmocka_unit_test(phases_are_random_where_maps_differ) };
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
