@@ -3,6 +3,7 @@
 #define CYC_CPU_INTERNAL_H
 
 #include "backends/backend.h"
+#include "array/reference_cell.h"
 
 typedef struct cyc_window_plan cyc_window_plan;
 typedef struct cyc_image_plan cyc_image_plan;
@@ -27,9 +28,6 @@ static inline void *cyc__cpu_scratch_of(const cyc_cpu *cpu, int i_thread)
 }
 void cyc__window_plan_destroy(cyc_window_plan **p);
 void cyc__image_plan_destroy(cyc_image_plan **p);
-
-/* Four floats that live in one register on every x86-64 and Arm64. */
-typedef float cyc_v4 __attribute__((vector_size(16)));
 
 cyc_status cyc_window_cpu(void *self, cyc_cfloat *ft, const float *image, int32_t nx, int32_t ny,
                           const double *at_px, int32_t n, const cyc_window_spec *spec);

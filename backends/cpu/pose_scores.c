@@ -1,4 +1,4 @@
-#include "backends/cpu/reference_cell.h"
+#include "backends/cpu/cpu_internal.h"
 #include "backends/turns.h"
 
 #include <math.h>
@@ -6,6 +6,7 @@
 
 /* Rotations and offsets of a tile, rotations of a task. */
 enum { BLOCK = CYC_POSE_BLOCK, TILE = 8, SLAB = 64 };
+_Static_assert((int)BLOCK <= (int)CYC_CELLS, "a block of coefficients is listed at once");
 
 typedef struct {
 	int32_t trial, rotation;
@@ -114,18 +115,26 @@ static void set_axes(slices *v, const work *a, const cyc_pose_image *f, const cy
 
 CYC_SIMD static void fill_slices(slices *out, const shifted *b, const cyc_cfloat *F, int32_t m)
 {
-	for (int32_t o = 0; o < TILE; o++)
+	cyc_cells l;
+	for (int32_t o = 0; o < TILE; o++) {
+		const float *x = out->x[o], *y = out->y[o];
 		for (int32_t k = 0; k < b->n; k++) {
 			float kx = b->kx[k], ky = b->ky[k];
-			const cyc_cell q =
-				cyc__cell_at(F, m, out->x[o][0] * kx + out->y[o][0] * ky,
-			                 out->x[o][1] * kx + out->y[o][1] * ky, out->x[o][2] * kx + out->y[o][2] * ky);
+			l.x[k] = x[0] * kx + y[0] * ky;
+			l.y[k] = x[1] * kx + y[1] * ky;
+			l.z[k] = x[2] * kx + y[2] * ky;
+		}
+		cyc__cells_list(&l, m, b->n);
+		cyc__cells_fetch_first(&l, F, m, b->n);
+		for (int32_t k = 0; k < b->n; k++) {
+			const cyc_cell q = cyc__cell_next(&l, F, m, k, b->n);
 			cyc_v4 v = cyc__cell_along_x(&q);
 			float re = v[0] + q.fx * (v[2] - v[0]), im = q.mirror * (v[1] + q.fx * (v[3] - v[1]));
 			out->re[k][o] = re;
 			out->im[k][o] = im;
 			out->power[k][o] = b->weight[k] * (re * re + im * im);
 		}
+	}
 }
 
 /* ---------------------------------------------------------------- products */

@@ -1,9 +1,10 @@
-#include "backends/cpu/reference_cell.h"
+#include "backends/cpu/cpu_internal.h"
 #include "backends/turns.h"
 
 #include <math.h>
 #include <string.h>
 
+_Static_assert((int)CYC_POSE_BLOCK <= (int)CYC_CELLS, "a block of coefficients is listed at once");
 enum {
 	LANES = CYC_POSE_LANES,
 	BLOCK = CYC_POSE_BLOCK,
@@ -96,10 +97,17 @@ CYC_SIMD static void load(block *b, const work *a, const cyc_pose_row *r, const 
 CYC_SIMD static void slice_and_slopes(block *b, const cyc_cfloat *F, int32_t m, const cyc_pose_row *r,
                                       int32_t n)
 {
+	cyc_cells l;
 	for (int32_t i = 0; i < n; i++) {
 		float kx = b->kx[i], ky = b->ky[i];
-		const cyc_cell q = cyc__cell_at(F, m, r->x[0] * kx + r->y[0] * ky, r->x[1] * kx + r->y[1] * ky,
-		                                r->x[2] * kx + r->y[2] * ky);
+		l.x[i] = r->x[0] * kx + r->y[0] * ky;
+		l.y[i] = r->x[1] * kx + r->y[1] * ky;
+		l.z[i] = r->x[2] * kx + r->y[2] * ky;
+	}
+	cyc__cells_list(&l, m, n);
+	cyc__cells_fetch_first(&l, F, m, n);
+	for (int32_t i = 0; i < n; i++) {
+		const cyc_cell q = cyc__cell_next(&l, F, m, i, n);
 		cyc_v4 dy_low = q.b - q.a, dy_high = q.d - q.c, low = q.a + q.fy * dy_low,
 			   high = q.c + q.fy * dy_high;
 		cyc_v4 dz = high - low, value = low + q.fz * dz, dy = dy_low + q.fz * (dy_high - dy_low);

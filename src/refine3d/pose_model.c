@@ -1,11 +1,12 @@
 #include "refine3d/pose_model.h"
 
+#include "array/reference_cell.h"
+
 #include <math.h>
 #include <string.h>
 
-typedef float v4 __attribute__((vector_size(16)));
-
 enum { BLOCK = 256 }; /* sums of single precision end here */
+_Static_assert((int)BLOCK <= (int)CYC_CELLS, "a block of coefficients is listed at once");
 
 struct cyc_pose_work {
 	const cyc_coefficients *list;
@@ -74,44 +75,6 @@ static void weigh(cyc_pose_work *w, const cyc_particle_image *image, const cyc_p
 
 /* ---------------------------------------------------------------- slices */
 
-/* Two neighbours in x are one 16-byte load: {re0, im0, re1, im1}. */
-static inline v4 pair(const cyc_cfloat *p)
-{
-	const float *f = (const float *)p;
-	return (v4){ f[0], f[1], f[2], f[3] };
-}
-
-/* The cell around a point: its corner, its fractions, and -1 if the conjugate half is looked up. */
-typedef struct {
-	v4 a, b, c, d; /* (y0, z0), (y1, z0), (y0, z1), (y1, z1); neighbours in x each */
-	float fx, fy, fz, mirror;
-} cell;
-
-static inline cell look_up(const cyc_cfloat *F, int32_t m, float x, float y, float z)
-{
-	cell q;
-	q.mirror = x < 0 ? -1.F : 1.F;
-	x *= q.mirror;
-	y *= q.mirror;
-	z *= q.mirror;
-	float yf = floorf(y), zf = floorf(z);
-	int32_t x0 = (int32_t)x, y0 = (int32_t)yf, z0 = (int32_t)zf, y1 = y0 + 1, z1 = z0 + 1;
-	q.fx = x - (float)x0;
-	q.fy = y - yf;
-	q.fz = z - zf;
-	if (y0 < 0) y0 += m;
-	if (y1 < 0) y1 += m;
-	if (z0 < 0) z0 += m;
-	if (z1 < 0) z1 += m;
-	size_t width = (size_t)(m / 2 + 2), slab = width * (size_t)m;
-	const cyc_cfloat *p = F + (size_t)x0;
-	q.a = pair(p + (size_t)z0 * slab + (size_t)y0 * width);
-	q.b = pair(p + (size_t)z0 * slab + (size_t)y1 * width);
-	q.c = pair(p + (size_t)z1 * slab + (size_t)y0 * width);
-	q.d = pair(p + (size_t)z1 * slab + (size_t)y1 * width);
-	return q;
-}
-
 /* Reference index of (1, 0) and (0, 1) of an image. */
 typedef struct {
 	float x[3], y[3];
@@ -133,14 +96,21 @@ CYC_SIMD static double slice(cyc_cfloat *out, const cyc_coefficients *list, cons
                              axes a, const float *weight, int32_t n)
 {
 	double sum = 0;
+	cyc_cells l;
 	for (int32_t first = 0; first < n; first += BLOCK) {
 		int32_t end = first + BLOCK < n ? first + BLOCK : n;
 		float part = 0;
 		for (int32_t j = first; j < end; j++) {
 			float kx = list->fx[j], ky = list->fy[j];
-			cell q = look_up(r->grid, r->m, a.x[0] * kx + a.y[0] * ky, a.x[1] * kx + a.y[1] * ky,
-			                 a.x[2] * kx + a.y[2] * ky);
-			v4 low = q.a + q.fy * (q.b - q.a), high = q.c + q.fy * (q.d - q.c), v = low + q.fz * (high - low);
+			l.x[j - first] = a.x[0] * kx + a.y[0] * ky;
+			l.y[j - first] = a.x[1] * kx + a.y[1] * ky;
+			l.z[j - first] = a.x[2] * kx + a.y[2] * ky;
+		}
+		cyc__cells_list(&l, r->m, end - first);
+		cyc__cells_fetch_first(&l, r->grid, r->m, end - first);
+		for (int32_t j = first; j < end; j++) {
+			const cyc_cell q = cyc__cell_next(&l, r->grid, r->m, j - first, end - first);
+			cyc_v4 v = cyc__cell_along_x(&q);
 			float re = v[0] + q.fx * (v[2] - v[0]), im = q.mirror * (v[1] + q.fx * (v[3] - v[1]));
 			((float *)out)[2 * j] = re;
 			((float *)out)[2 * j + 1] = im;
