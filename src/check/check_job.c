@@ -263,6 +263,20 @@ done:
 	return st;
 }
 
+static cyc_status say_swapped(cyc_check *c, const char *const names[2])
+{
+	cyc_status st = CYC_OK;
+	cyc_finding *f;
+	CYC_TRY(cyc_check_add(&f, c, CYC_FINDING_WARNING, "map", -1));
+	CYC_FINDING_SAY(f->found, "half map 1 is '%s' and half map 2 '%s'", names[0], names[1]);
+	CYC_FINDING_SAY(f->wanted, "the map of each half-set: in the other the resolution is too optimistic");
+	CYC_FINDING_SAY(f->action,
+	                "exchange --ref1 and --ref2, or their lines in the optimisation set, if the names are "
+	                "right");
+done:
+	return st;
+}
+
 /* Half maps that are named: there, of one size and the tilt series' pixel size. */
 static cyc_status check_maps(cyc_check *c, int32_t *n_px)
 {
@@ -285,6 +299,7 @@ static cyc_status check_maps(cyc_check *c, int32_t *n_px)
 	          CYC_E_SHAPE, "half map 1 '%s' has %d voxels of %.4g Å, half map 2 '%s' %d of %.4g", names[0],
 	          info[0].nx, info[0].pixel_size_A, names[1], info[1].nx, info[1].pixel_size_A);
 	CYC_TRY(compare_map_pixels(c, names[0], info[0].pixel_size_A));
+	if (cyc_half_maps_are_swapped(names[0], names[1])) CYC_TRY(say_swapped(c, names));
 done:
 	cyc_free(path);
 	return st;
