@@ -1,0 +1,149 @@
+# Tables that say something which is not read, or cannot be meant: one fault at a time, and what the check says of it.
+set -euo pipefail
+bin=$1
+dir=$(mktemp -d)
+trap 'rm -rf "$dir"' EXIT
+cd "$dir"
+export OMP_NUM_THREADS=1
+fail() { echo "FAIL: $*"; cat out.txt; exit 1; }
+"$bin" simulate -q --preset tiny --sym O --series 3 --tilts 5 --tilt-step 20 --particles 4 --signal 6 --float32 --o base > /dev/null
+"$bin" reconstruct -q --root base --i optimisation_set.star --b 32 --sym O --taper 3 --o R > /dev/null
+fresh() { rm -rf p; cp -r base p; }
+check() { code=0; "$bin" check -q --root p --i optimisation_set.star "$@" > out.txt 2>&1 || code=$?; }
+# says CODE TEXT [OPTION...]: of the project as it is.
+says() {
+	local want=$1 text=$2
+	shift 2
+	check "$@"
+	[ "$code" = "$want" ] || fail "exit $code, wanted $want for '$text'"
+	grep -q -- "$text" out.txt || fail "nothing says '$text'"
+}
+# column FILE LABEL: its number. set_value FILE LABEL ROW VALUE: rows from 1, 0: all.
+column() { sed -n "s/^_$2 #\([0-9]*\).*/\1/p" "$1"; }
+set_value() {
+	local c
+	c=$(column "$1" "$2")
+	[ -n "$c" ] || fail "$1 has no column $2"
+	awk -v c="$c" -v label="_$2" -v r="$3" -v v="$4" '
+		/^data_/ { here = n = 0 }
+		$1 == label { here = 1 }
+		here && !/^[_#]/ && NF >= c { n++; if (r == 0 || n == r) $c = v }
+		{ print }' "$1" > edit.txt
+	mv edit.txt "$1"
+}
+# add_column FILE LABEL VALUE: to the last table.
+add_column() {
+	awk -v label="_$2" -v v="$3" '
+		NR == FNR { if (/^data_/) last = FNR; next }
+		FNR > last && /^_/ { n = substr($2, 2) + 1; head = 1 }
+		FNR > last && head && !/^_/ && NF > 1 { if (!done) print label, "#" n; done = 1; $0 = $0 " " v }
+		{ print }' "$1" "$1" > edit.txt
+	mv edit.txt "$1"
+}
+fresh
+check
+[ $code = 0 ] && grep -q 'nothing wrong was found' out.txt || fail 'the project as it was made'
+
+# Blocks with rows that nobody reads.
+sed -n '/^data_particles/,$p' base/particles.star | sed 's/^data_particles/data_particles_2/; s,/\([0-9]\) ,/9\1 ,' >> p/particles.star
+says 0 "block 'particles_2' of 12 rows is not read"
+fresh
+sed -n '/^data_global/,$p' base/tomograms.star | sed 's/^data_global/data_global_b/' >> p/tomograms.star
+says 0 "block 'global_b' of 3 rows is not read"
+fresh
+sed -n '/^data_TS_01/,$p' base/tilt_series/TS_01.star | sed 's/^data_TS_01/data_TS_01b/' >> p/tilt_series/TS_01.star
+says 0 "block 'TS_01b' of 5 rows is not read"
+# One file for all series is no fault, nor is a block of another kind.
+fresh
+cat base/tilt_series/TS_0?.star > p/all.star
+set_value p/tomograms.star rlnTomoTiltSeriesStarFile 0 all.star
+printf '\ndata_remarks\n\n_remark nothing\n' >> p/particles.star
+check
+[ $code = 0 ] && grep -q 'nothing wrong was found' out.txt || fail 'one file for all tilt series'
+fresh
+printf 'data_x\n\n_rlnTomoParticlesFile other.star\n' >> p/optimisation_set.star
+says 3 "block 'x' names files as well"
+
+# Flags that are neither 0 nor 1.
+fresh
+sed -i 's/\(_rlnTomoSubTomosAre2DStacks *\)1/\12/' p/particles.star
+says 3 '_rlnTomoSubTomosAre2DStacks must be 0 or 1, found 2'
+fresh
+add_column p/particles.star rlnTomoVisibleFrames '[1,1,1,1,1]'
+check
+[ $code = 0 ] || fail 'visible in all tilts'
+set_value p/particles.star rlnTomoVisibleFrames 2 '[1,2,1,1,1]'
+says 3 'row 2).*_rlnTomoVisibleFrames must be flags of 0 or 1, found 2'
+
+# Names that stand for none.
+for none in nan -inf '<NA>' None NULL; do
+	for label in rlnTomoName rlnTomoParticleName; do
+		fresh
+		set_value p/particles.star $label 2 "$none"
+		says 3 "row 2).*_$label is '$none', which is no name"
+	done
+	for label in rlnTomoName rlnOpticsGroupName; do
+		fresh
+		set_value p/tomograms.star $label 2 "$none"
+		says 3 "row 2).*_$label is '$none', which is no name"
+	done
+done
+
+# Numbers that are none in a column that is handed on.
+for v in nan -inf 1e999; do
+	fresh
+	set_value p/tomograms.star rlnMicrographOriginalPixelSize 2 $v
+	says 3 '_rlnMicrographOriginalPixelSize is nan Å.*tomograms.star, row 2'
+done
+fresh
+set_value p/tomograms.star rlnMicrographOriginalPixelSize 0 0
+says 0 '_rlnMicrographOriginalPixelSize is 0 Å'
+
+# Units and axes.
+fresh
+add_column p/tilt_series/TS_02.star rlnPhaseShift 1.57
+says 0 'tilt series TS_02: no phase shift is above 1.57 degrees.*radians'
+fresh
+add_column p/tilt_series/TS_02.star rlnPhaseShift 90
+check
+grep -q 'phase shift' out.txt && fail 'phase shifts of a phase plate'
+fresh
+set_value p/tilt_series/TS_01.star rlnTomoXTilt 0 89
+says 0 'TS_01: _rlnTomoXTilt is 89 degrees'
+fresh
+set_value p/tilt_series/TS_02.star rlnTomoZRot 3 0
+says 0 'TS_02: the tilt axis (_rlnTomoZRot) is at 0 degrees, in the other tilts of the series at 8[0-9]'
+grep -q 'TS_02.star, row 3, _rlnTomoZRot' out.txt || fail 'the row'
+for turned in 1.47 -85.4 265.4; do
+	fresh
+	set_value p/tilt_series/TS_03.star rlnTomoZRot 0 $turned
+	says 0 'TS_03: the tilt axis (_rlnTomoZRot) is at .* degrees, in the other series at 8[0-9]'
+done
+fresh
+for i in 1 2 3; do set_value p/tilt_series/TS_0$i.star rlnTomoZRot $i 444.5; done # 84.5 and a turn
+check
+grep -q 'tilt axis' out.txt && fail 'a whole turn'
+
+# Matrices of RELION 4 beside angles that say something else.
+fresh
+add_column p/tilt_series/TS_01.star rlnTomoProjX '[1,0,0,80]'
+add_column p/tilt_series/TS_01.star rlnTomoProjY '[0,1,0,72]'
+add_column p/tilt_series/TS_01.star rlnTomoProjZ '[0,0,1,0]'
+says 0 'TS_01: _rlnTomoProjX/Y/Z and the angles (_rlnTomoYTilt, ...) of the same tilt differ by 8[0-9]'
+
+# A dose twice.
+fresh
+set_value p/tilt_series/TS_03.star rlnMicrographPreExposure 4 8
+says 0 'TS_03: two tilts have the same dose, 8 e'
+
+# Half maps in the wrong order: each half-set would be compared with the map of the other.
+fresh
+says 0 'half map 1 is .R/half2.mrc. and half map 2 .R/half1.mrc.' --ref1 R/half2.mrc --ref2 R/half1.mrc
+check --ref1 R/half1.mrc --ref2 R/half2.mrc
+grep -q 'half map 1 is' out.txt && fail 'half maps in their order'
+for job in ctfrefine refine; do
+	"$bin" $job -q --root p --i optimisation_set.star --ref1 R/half2.mrc --ref2 R/half1.mrc --b 32 --dry-run --o no > out.txt 2>&1 ||
+		fail "$job with half maps in the wrong order"
+	grep -q "half map 1 is 'R/half2.mrc' and half map 2 'R/half1.mrc'" out.txt || fail "$job says nothing of the order"
+done
+echo ok
