@@ -1,5 +1,7 @@
 #include "project/name_map.h"
 
+#include "project/labels.h"
+
 #include <string.h>
 #include <strings.h>
 
@@ -72,6 +74,16 @@ static bool stands_for_none(const char *name)
 
 cyc_status cyc__require_name(const char *name, const cyc_star_block *b, int64_t row, const char *label)
 {
+	/* Results have a block for each tomogram, trajectories one for each particle, beside a block of this
+	 * name. */
+	const char *taken = strcmp(label, CYC_RLN_TOMO_PARTICLE_NAME) == 0 ? "general"
+	                    : strcmp(label, CYC_RLN_TOMO_NAME) == 0        ? "particles"
+	                                                                   : "";
+	if (strcmp(name, taken) == 0 && name[0]) {
+		cyc_status raised = cyc_star_raise(CYC_E_DATA, b, row, "_%s cannot be '%s'", label, name);
+		cyc_error_hint("a block of the results has this name: choose another one");
+		return raised;
+	}
 	if (!stands_for_none(name)) return CYC_OK;
 	cyc_status st = cyc_star_raise(CYC_E_DATA, b, row, "_%s is '%s', which is no name", label, name);
 	cyc_error_hint("programs write this where a name is missing: correct it, or remove the row");

@@ -89,6 +89,14 @@ for none in nan -inf '<NA>' None NULL; do
 	done
 done
 
+# Names of blocks in the results: the job would fail when all is computed.
+fresh
+set_value p/particles.star rlnTomoParticleName 2 general
+says 3 "row 2).*_rlnTomoParticleName cannot be 'general'"
+fresh
+set_value p/tomograms.star rlnTomoName 2 particles
+says 3 "row 2).*_rlnTomoName cannot be 'particles'"
+
 # Numbers that are none in a column that is handed on.
 for v in nan -inf 1e999; do
 	fresh
