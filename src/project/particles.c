@@ -196,6 +196,13 @@ static cyc_status find_stacks(cyc__particle_reader *r)
 		cyc_warn("'%s': _%s is %s, but the images look like 2D stacks: they, and positions in _%s/Y/Z, are "
 		         "read as those of 3D volumes; write 1 if they are stacks",
 		         s->path, LABEL, text, CYC_RLN_COORDINATE_X);
+	const cyc_star_block *optics = cyc_star_find(s->star, "optics");
+	const char *dimension = optics && cyc_star_n_rows(optics) > 0
+	                            ? cyc_star_text_of(optics, 0, CYC_RLN_IMAGE_DIMENSIONALITY)
+	                            : NULL;
+	if (s->are_2d_stacks && dimension && strcmp(dimension, "3") == 0)
+		cyc_warn("'%s': _%s is 1, but _%s is 3: images are read as 2D stacks; correct one of the two",
+		         s->path, LABEL, CYC_RLN_IMAGE_DIMENSIONALITY);
 	if (is_known || !look) goto done;
 	cyc_warn("'%s' does not state whether its images are 2D stacks (_%s in block general); from their "
 	         "columns they seem to be, and are read as such",
