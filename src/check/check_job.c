@@ -2,6 +2,7 @@
 #include "check/check_internal.h"
 
 #include "cyclotomo/map.h"
+#include "cyclotomo/stacks.h"
 #include "project/labels.h"
 
 #include <math.h>
@@ -343,6 +344,25 @@ done:
 	return st;
 }
 
+/*
+ * Extracted images, where they are all that there is, or all images are looked at: that their files are
+ * there, whole and of the size that the tables give. Only jobs with --from-stacks need them, so beside tilt
+ * images it is a warning.
+ */
+static cyc_status check_stacks(cyc_check *c, bool is_only)
+{
+	cyc_status st = CYC_OK;
+	cyc_stacks *stacks = NULL;
+	const cyc_star_block *b = cyc_star_find(c->particles->star, "particles");
+	int32_t n = c->result->found.n;
+	if (!(is_only || c->o->is_deep) || !b || cyc_star_column(b, CYC_RLN_IMAGE_NAME) < 0) return CYC_OK;
+	CYC_TRY(as_finding(c, "stacks", cyc_stacks_open(&stacks, c->particles, c->tomograms, c->root)));
+	if (!is_only && c->result->found.n > n) c->result->found.items[n].level = CYC_FINDING_WARNING;
+done:
+	cyc_stacks_close(&stacks);
+	return st;
+}
+
 static cyc_status survey(cyc_check *c)
 {
 	cyc_status st = CYC_OK;
@@ -369,7 +389,9 @@ static cyc_status survey(cyc_check *c)
 		st = CYC_OK;
 	}
 	CYC_TRY(st);
-	o.skip_images = !o.is_deep && has_stacks_only(c);
+	bool is_only = has_stacks_only(c);
+	o.skip_images = !o.is_deep && is_only;
+	CYC_TRY(check_stacks(c, is_only));
 	CYC_TRY(cyc_survey_project(&c->result->found, &view, &o));
 	if (o.skip_images) CYC_TRY(say_stacks_only(c));
 done:

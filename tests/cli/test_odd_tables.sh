@@ -154,4 +154,52 @@ for job in ctfrefine refine; do
 		fail "$job with half maps in the wrong order"
 	grep -q "half map 1 is 'R/half2.mrc' and half map 2 'R/half1.mrc'" out.txt || fail "$job says nothing of the order"
 done
+
+# Extracted images.
+"$bin" extract -q --root base --i optimisation_set.star --stack2d --b 32 --crop 24 --o X > /dev/null
+stacks() { code=0; rm -rf p/no; "$bin" $1 -q --root p --i X/optimisation_set.star --from-stacks --sym O "${@:2}" --o no/run > out.txt 2>&1 || code=$?; }
+refine_with=(--ref1 R/half1.mrc --ref2 R/half2.mrc --iterations 1)
+# each_job CODE TEXT: reconstruct and refine from them.
+each_job() {
+	local job
+	for job in reconstruct refine; do
+		[ $job = refine ] && stacks $job "${refine_with[@]}" || stacks $job
+		[ $code = "$1" ] || fail "$job: exit $code, wanted $1 for '$2'"
+		grep -q -- "$2" out.txt || fail "$job: nothing says '$2'"
+	done
+}
+image() { awk -v c="$(column p/X/particles.star rlnImageName)" '/^data_particles/ { here = 1 } here && NF >= c && !/^_/ && ++n == '"$1"' { print $c }' p/X/particles.star; }
+fresh
+set_value p/X/particles.star rlnTomoVisibleFrames 2 '[0,0,0,0,0]'
+each_job 0 '1 particles are visible in no tilt (_rlnTomoVisibleFrames is 0 throughout, first in row 2)'
+fresh
+set_value p/X/particles.star rlnTomoVisibleFrames 0 '[0,0,0,0,0]'
+each_job 3 'no particle is visible in any tilt'
+fresh
+set_value p/X/particles.star rlnImageName 3 "$(image 1)"
+each_job 0 '1 particles have the images of another one: rows 1 and 3 both name'
+fresh
+set_value p/X/particles.star rlnCtfDataAreCtfPremultiplied 0 2
+each_job 3 '_rlnCtfDataAreCtfPremultiplied must be 0 or 1, found 2'
+fresh
+set_value p/X/particles.star rlnImageDimensionality 0 3
+each_job 0 '_rlnTomoSubTomosAre2DStacks is 1, but _rlnImageDimensionality is 3'
+fresh
+f=p/$(image 1)
+{ head -c 1024 "$f"; tail -c +1025 "$f" | tr '\0-\377' '\0'; } > zero.mrcs
+cp zero.mrcs "$f"
+each_job 3 'the image of tilt 1 (of 1 to 5) is zero everywhere'
+{ head -c 1024 zero.mrcs; tail -c +1025 zero.mrcs | tr '\0' '\100'; } > "$f"
+each_job 3 'the image of tilt 1 (of 1 to 5) is constant everywhere'
+# check looks at them where there is nothing else, or all images are looked at.
+fresh
+rm "p/$(image 2)"
+check_stacks() { code=0; "$bin" check -q --root p --i X/optimisation_set.star "$@" > out.txt 2>&1 || code=$?; }
+check_stacks
+[ $code = 0 ] && grep -q 'nothing wrong was found' out.txt || fail 'extracted images that nobody reads'
+check_stacks --deep --ref1 R/half1.mrc --ref2 R/half2.mrc --kmin 60
+grep -q "^warning: .*particle 'TS_01/2': cannot open" out.txt || fail 'a missing stack beside tilt images'
+for i in 1 2 3; do sed -i 's/^_rlnMicrographName /_rlnMicrographNameUnknown /' p/tilt_series/TS_0$i.star; done
+check_stacks
+[ $code = 3 ] && grep -q "^error: .*particle 'TS_01/2': cannot open" out.txt || fail 'a missing stack without tilt images'
 echo ok
