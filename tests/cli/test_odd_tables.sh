@@ -155,6 +155,21 @@ for job in ctfrefine refine; do
 	grep -q "half map 1 is 'R/half2.mrc' and half map 2 'R/half1.mrc'" out.txt || fail "$job says nothing of the order"
 done
 
+# FSC files: of one map with itself, and values that are none.
+"$bin" postprocess -q --root base --i R/half1.mrc --mask mask_fsc.mrc --no-figures --o PP/postprocess > /dev/null 2>&1
+fsc=PP/postprocess.star value=rlnFourierShellCorrelationCorrected
+fresh
+awk '/^data_fsc/ { here = 1 } /^data_guinier/ { exit } here { print }' p/$fsc > only.star
+mv only.star p/$fsc
+check --fsc $fsc
+[ $code = 0 ] || fail 'an FSC as it was made'
+cp p/$fsc only.star
+set_value p/$fsc $value 4 7
+says 3 "row 4): _$value cannot be above 1, found 7" --fsc $fsc
+cp only.star p/$fsc
+set_value p/$fsc $value 0 1.000000
+says 3 "_$value is 1 in all [0-9]* shells: the half maps were the same map" --fsc $fsc
+
 # Extracted images.
 "$bin" extract -q --root base --i optimisation_set.star --stack2d --b 32 --crop 24 --o X > /dev/null
 stacks() { code=0; rm -rf p/no; "$bin" $1 -q --root p --i X/optimisation_set.star --from-stacks --sym O "${@:2}" --o no/run > out.txt 2>&1 || code=$?; }
