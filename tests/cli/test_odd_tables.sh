@@ -170,6 +170,13 @@ cp only.star p/$fsc
 set_value p/$fsc $value 0 1.000000
 says 3 "_$value is 1 in all [0-9]* shells: the half maps were the same map" --fsc $fsc
 
+# Half-sets that would be joined throughout.
+for join in 7 1e-300; do
+	code=0
+	"$bin" refine -q --root base --i optimisation_set.star --ref1 R/half1.mrc --ref2 R/half2.mrc --b 32 --sym O --join $join --o no > out.txt 2>&1 || code=$?
+	[ $code = 2 ] && grep -q 'the half-sets would be joined up to .* beyond the highest resolution of pixels of 4' out.txt || fail "--join $join ended with $code"
+done
+
 # Extracted images.
 "$bin" extract -q --root base --i optimisation_set.star --stack2d --b 32 --crop 24 --o X > /dev/null
 stacks() { code=0; rm -rf p/no; "$bin" $1 -q --root p --i X/optimisation_set.star --from-stacks --sym O "${@:2}" --o no/run > out.txt 2>&1 || code=$?; }
