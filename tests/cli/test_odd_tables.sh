@@ -177,6 +177,19 @@ for join in 7 1e-300; do
 	[ $code = 2 ] && grep -q 'the half-sets would be joined up to .* beyond the highest resolution of pixels of 4' out.txt || fail "--join $join ended with $code"
 done
 
+# Helices that are none, or reach out of the box.
+while read -r text options; do
+	code=0
+	"$bin" reconstruct -q --root base --i optimisation_set.star --b 32 $options --o H > out.txt 2>&1 || code=$?
+	[ $code = 2 ] && grep -q "${text//_/ }" out.txt || fail "$options ended with $code"
+done <<'END'
+need_a_rise_or_a_twist --helical-units 3
+beyond_the_box_of_128 --helical-units 20 --helical-rise 14
+at_most_10000_are_averaged --helical-units 100000 --helical-twist 1
+at_most_10000_are_averaged --helical-units 4000 --sym C3 --helical-twist 1
+END
+"$bin" reconstruct -q --root base --i optimisation_set.star --b 32 --helical-units 3 --helical-rise 14 --helical-twist 20 --o H > out.txt 2>&1 || fail 'a helix'
+
 # Extracted images.
 "$bin" extract -q --root base --i optimisation_set.star --stack2d --b 32 --crop 24 --o X > /dev/null
 stacks() { code=0; rm -rf p/no; "$bin" $1 -q --root p --i X/optimisation_set.star --from-stacks --sym O "${@:2}" --o no/run > out.txt 2>&1 || code=$?; }
