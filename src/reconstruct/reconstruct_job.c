@@ -392,6 +392,19 @@ done:
 	return st;
 }
 
+/* Weights that leave nothing, or images that are empty. */
+static cyc_status require_density(const cyc_volume *v, const char *tag)
+{
+	cyc_status st = CYC_OK;
+	size_t i = 1;
+	while (i < cyc_volume_count(v) && v->data[i] == v->data[0]) i++;
+	if (i < cyc_volume_count(v)) return CYC_OK;
+	st = cyc_error_raise(CYC_E_DATA, __FILE__, __LINE__, __func__, "the map '%s' is %g everywhere", tag,
+	                     (double)v->data[0]);
+	cyc_error_hint("look at the tilt images, and at --snr and --dose-cutoff");
+	return st;
+}
+
 /* One of half1, half2 (sum b NULL) and merged. */
 static cyc_status make_map(char **written, job *j, const char *tag, const cyc_half_sum *a,
                            const cyc_half_sum *b)
@@ -407,6 +420,7 @@ static cyc_status make_map(char **written, job *j, const char *tag, const cyc_ha
 		                               (j->stacks ? j->box.binning : 1) };
 	CYC_TRY(cyc_finish_map(&full, o->write_sums ? &data : NULL, o->write_sums ? &weight : NULL, j->be, a, b,
 	                       &spec));
+	CYC_TRY(require_density(full, tag));
 	if (data) CYC_TRY(write_map(NULL, j, "data_", tag, data));
 	if (weight) CYC_TRY(write_map(NULL, j, "weight_", tag, weight));
 	if (j->crop_px < s) {

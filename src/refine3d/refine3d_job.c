@@ -60,6 +60,10 @@ static cyc_status check_particle(const cyc_refine3d_options *o, int32_t crop_px,
 	CYC_CHECK(o->particle_diameter_A <= edge_A, CYC_E_USAGE,
 	          "a particle of %g Å does not fit into the cropped box of %d px, %.1f Å", o->particle_diameter_A,
 	          crop_px, edge_A);
+	CYC_CHECK(o->particle_diameter_A <= 0 ||
+	              o->particle_diameter_A >= 2 * CYC_LEAST_MASK_RADIUS_PX * pixel_size_A,
+	          CYC_E_USAGE, "a particle of %g Å (--particle-diameter) has less than %d pixels of %.4g Å",
+	          o->particle_diameter_A, 2 * CYC_LEAST_MASK_RADIUS_PX, pixel_size_A);
 done:
 	return st;
 }

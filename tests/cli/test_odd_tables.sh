@@ -190,6 +190,22 @@ at_most_10000_are_averaged --helical-units 4000 --sym C3 --helical-twist 1
 END
 "$bin" reconstruct -q --root base --i optimisation_set.star --b 32 --helical-units 3 --helical-rise 14 --helical-twist 20 --o H > out.txt 2>&1 || fail 'a helix'
 
+# Options that leave nothing: no empty map or mask is written.
+while read -r want text command; do
+	code=0
+	"$bin" ${command%% *} -q --root base ${command#* } > out.txt 2>&1 || code=$?
+	[ $code = "$want" ] && grep -q -- "${text//_/ }" out.txt || fail "$command ended with $code"
+done <<'END'
+3 shrunk_by_1000_px_nothing_of_it_is_left mask --i R/merged.mrc --extend -1000 --o E/mask.mrc
+3 is_0_everywhere reconstruct --i optimisation_set.star --b 32 --sym O --snr 1e-300 --o E/R
+2 leaves_nothing_in_a_box_of_128 postprocess --i R/half1.mrc --mask mask_fsc.mrc --lowpass 1e6 --o E/pp
+2 must_be_1_to_1000 postprocess --i R/half1.mrc --mask mask_fsc.mrc --random-draws 100000 --o E/pp
+2 has_less_than_4_pixels_of_4 refine --i optimisation_set.star --ref1 R/half1.mrc --ref2 R/half2.mrc --b 32 --particle-diameter 10 --o E/F
+2 must_be_0_to_1000 cycle --i optimisation_set.star --b 32 --mask-fsc mask_fsc.mrc --cycles 100000 --o E/C
+2 must_be_0.001_to_1000 refine --i optimisation_set.star --ref1 R/half1.mrc --ref2 R/half2.mrc --b 32 --tau2-fudge 1e-300 --o E/F
+END
+[ -z "$(find base/E -name '*.mrc' 2> /dev/null)" ] || fail 'maps of nothing are there'
+
 # Extracted images.
 "$bin" extract -q --root base --i optimisation_set.star --stack2d --b 32 --crop 24 --o X > /dev/null
 stacks() { code=0; rm -rf p/no; "$bin" $1 -q --root p --i X/optimisation_set.star --from-stacks --sym O "${@:2}" --o no/run > out.txt 2>&1 || code=$?; }
