@@ -107,6 +107,10 @@ CYC_MUST_CHECK cyc_status cyc_half_map_check(const cyc_volume *v, const char *wh
 /** As above for both, and CYC_E_DATA if one is the other, but for scale or sign: their FSC is no measure
  * then. */
 CYC_MUST_CHECK cyc_status cyc_half_maps_check(cyc_volume *const half[2], const char *const name[2]);
+/** Whether file names say that map 1 is the second half and map 2 the first ("half2" and "half1", "half_B"
+ * and "half_A", in any case): particles would be compared with the map that contains them. NULL: no.
+ * Thread-safe. */
+bool cyc_half_maps_are_swapped(const char *name1, const char *name2);
 /** The second part, from their correlation, -1 to 1. */
 CYC_MUST_CHECK cyc_status cyc_half_maps_differ(double correlation, const char *name1, const char *name2);
 

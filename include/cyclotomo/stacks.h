@@ -65,7 +65,8 @@ CYC_MUST_CHECK cyc_status cyc_stacks_open(cyc_stacks **out, const cyc_particle_s
 void cyc_stacks_close(cyc_stacks **s);
 /** The n_views[i] views of particle i, in the order of the tilts. Thread-safe. */
 CYC_MUST_CHECK cyc_status cyc_stacks_views(cyc_stack_view *views, const cyc_stacks *s, int64_t i);
-/** Images of particle i: n_views[i] x N x N float. Thread-safe. */
+/** Images of particle i: n_views[i] x N x N float. CYC_E_DATA if one of a tilt that is used is constant.
+ * Thread-safe. */
 CYC_MUST_CHECK cyc_status cyc_stacks_read(float *images, const cyc_stacks *s, int64_t i);
 /**
  * Volumes of particle i, in the axes of the subtomogram. Thread-safe.

@@ -2,6 +2,7 @@
 #include "check/check_internal.h"
 
 #include "cyclotomo/map.h"
+#include "cyclotomo/stacks.h"
 #include "project/labels.h"
 
 #include <math.h>
@@ -263,6 +264,20 @@ done:
 	return st;
 }
 
+static cyc_status say_swapped(cyc_check *c, const char *const names[2])
+{
+	cyc_status st = CYC_OK;
+	cyc_finding *f;
+	CYC_TRY(cyc_check_add(&f, c, CYC_FINDING_WARNING, "map", -1));
+	CYC_FINDING_SAY(f->found, "half map 1 is '%s' and half map 2 '%s'", names[0], names[1]);
+	CYC_FINDING_SAY(f->wanted, "the map of each half-set: in the other the resolution is too optimistic");
+	CYC_FINDING_SAY(f->action,
+	                "exchange --ref1 and --ref2, or their lines in the optimisation set, if the names are "
+	                "right");
+done:
+	return st;
+}
+
 /* Half maps that are named: there, of one size and the tilt series' pixel size. */
 static cyc_status check_maps(cyc_check *c, int32_t *n_px)
 {
@@ -285,6 +300,7 @@ static cyc_status check_maps(cyc_check *c, int32_t *n_px)
 	          CYC_E_SHAPE, "half map 1 '%s' has %d voxels of %.4g Å, half map 2 '%s' %d of %.4g", names[0],
 	          info[0].nx, info[0].pixel_size_A, names[1], info[1].nx, info[1].pixel_size_A);
 	CYC_TRY(compare_map_pixels(c, names[0], info[0].pixel_size_A));
+	if (cyc_half_maps_are_swapped(names[0], names[1])) CYC_TRY(say_swapped(c, names));
 done:
 	cyc_free(path);
 	return st;
@@ -328,6 +344,25 @@ done:
 	return st;
 }
 
+/*
+ * Extracted images, where they are all that there is, or all images are looked at: that their files are
+ * there, whole and of the size that the tables give. Only jobs with --from-stacks need them, so beside tilt
+ * images it is a warning.
+ */
+static cyc_status check_stacks(cyc_check *c, bool is_only)
+{
+	cyc_status st = CYC_OK;
+	cyc_stacks *stacks = NULL;
+	const cyc_star_block *b = cyc_star_find(c->particles->star, "particles");
+	int32_t n = c->result->found.n;
+	if (!(is_only || c->o->is_deep) || !b || cyc_star_column(b, CYC_RLN_IMAGE_NAME) < 0) return CYC_OK;
+	CYC_TRY(as_finding(c, "stacks", cyc_stacks_open(&stacks, c->particles, c->tomograms, c->root)));
+	if (!is_only && c->result->found.n > n) c->result->found.items[n].level = CYC_FINDING_WARNING;
+done:
+	cyc_stacks_close(&stacks);
+	return st;
+}
+
 static cyc_status survey(cyc_check *c)
 {
 	cyc_status st = CYC_OK;
@@ -354,7 +389,9 @@ static cyc_status survey(cyc_check *c)
 		st = CYC_OK;
 	}
 	CYC_TRY(st);
-	o.skip_images = !o.is_deep && has_stacks_only(c);
+	bool is_only = has_stacks_only(c);
+	o.skip_images = !o.is_deep && is_only;
+	CYC_TRY(check_stacks(c, is_only));
 	CYC_TRY(cyc_survey_project(&c->result->found, &view, &o));
 	if (o.skip_images) CYC_TRY(say_stacks_only(c));
 done:

@@ -36,7 +36,7 @@ static const cyc_option ROWS[] = {
 	ROW(INT, "box", box_px, .relion = "--b", .unit = "<px>", .range = "[8,", .no_default = "required",
 	    .help = "Box of the windows cut from the tilt images, unbinned pixels: that of the reconstruction, "
 	            "or larger."),
-	ROW(DOUBLE, "defocus-range", defocus_range_A, .unit = "<Å>", .value = "3000", .range = "(0,1e5]",
+	ROW(DOUBLE, "defocus-range", defocus_range_A, .unit = "<Å>", .value = "3000", .range = "[1,1e5]",
 	    .help = "Search defocus this far on both sides of the input; extended up to 40000 Å where nothing is "
 	            "found."),
 	ROW(DOUBLE, "kmin", k_min_A, .relion = "--kmin", .relion_default = "30", .unit = "<Å>", .value = "30",

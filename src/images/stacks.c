@@ -2,6 +2,7 @@
 
 #include "cyclotomo/tilt.h"
 #include "project/labels.h"
+#include "project/name_map.h"
 
 #include <math.h>
 #include <string.h>
@@ -51,6 +52,11 @@ static cyc_status read_optics(cyc_stacks *s)
 			                    "binning %g, pixel size %g Å, box %g px: the first two must be positive, the "
 			                    "box even and at least 8",
 			                    binning, pixel_size_A, box_px);
+			goto done;
+		}
+		if (premultiplied != 0 && premultiplied != 1) {
+			st = cyc_star_raise(CYC_E_DATA, b, g, "_%s must be 0 or 1, found %g",
+			                    CYC_RLN_CTF_DATA_ARE_CTF_PREMULTIPLIED, premultiplied);
 			goto done;
 		}
 		s->is_premultiplied[g] = premultiplied != 0;
@@ -140,6 +146,49 @@ static void warn_of_headers(const cyc_stacks *s)
 		         (long long)s->particles->particles[first].row + 1, s->data_info[first].pixel_size_A);
 }
 
+/* Particles that no tilt shows take part in nothing; if all are such, a list was lost. */
+static cyc_status check_visible(const cyc_stacks *s)
+{
+	cyc_status st = CYC_OK;
+	int64_t n = 0, first = 0;
+	for (int64_t i = 0; i < s->particles->n && s->are_2d; i++)
+		if (s->n_views[i] == 0 && n++ == 0) first = i;
+	if (n == 0) return CYC_OK;
+	CYC_CHECK(n < s->particles->n, CYC_E_DATA,
+	          "'%s': no particle is visible in any tilt: _%s is 0 throughout", s->particles->path,
+	          CYC_RLN_TOMO_VISIBLE_FRAMES);
+	cyc_warn("'%s': %lld particles are visible in no tilt (_%s is 0 throughout, first in row %lld): they "
+	         "take no part",
+	         s->particles->path, (long long)n, CYC_RLN_TOMO_VISIBLE_FRAMES,
+	         (long long)s->particles->particles[first].row + 1);
+done:
+	return st;
+}
+
+/* Particles with the same images: each after the first is counted again, perhaps in the other half-set. */
+static cyc_status warn_of_shared_files(const cyc_stacks *s)
+{
+	cyc_status st = CYC_OK;
+	cyc__name_map names = { 0 };
+	int64_t n = 0, first[2] = { 0, 0 };
+	for (int64_t i = 0; i < s->particles->n; i++) {
+		int64_t found;
+		CYC_TRY(cyc__name_map_add(&found, &names, s->data_files[i], i));
+		if (found == i || n++ > 0) continue;
+		first[0] = found;
+		first[1] = i;
+	}
+	if (n > 0)
+		cyc_warn(
+			"'%s': %lld particles have the images of another one: rows %lld and %lld both name '%s'; in two "
+			"half-sets they make the resolution too optimistic",
+			s->particles->path, (long long)n, (long long)s->particles->particles[first[0]].row + 1,
+			(long long)s->particles->particles[first[1]].row + 1, s->data_files[first[0]]);
+done:
+	cyc__name_map_deinit(&names);
+	return st;
+}
+
 /* Particles that were never extracted have no images. */
 static cyc_status require_images(int32_t *column, const cyc_star_block *b)
 {
@@ -174,6 +223,8 @@ cyc_status cyc_stacks_open(cyc_stacks **out, const cyc_particle_set *particles,
 	for (int64_t i = 0; i < particles->n; i++)
 		CYC_TRY_CTX(open_particle(s, b, i, data, weights, root), "'%s': particle '%s'", particles->path,
 		            particles->particles[i].name);
+	CYC_TRY(check_visible(s));
+	CYC_TRY(warn_of_shared_files(s));
 	warn_of_headers(s);
 	CYC_TRY(cyc_particle_origins(s->origins_A, particles));
 	*out = s;
@@ -206,6 +257,22 @@ done:
 	return st;
 }
 
+/* An image that is listed but says nothing: it was cut outside of the tilt image, or is damaged. */
+static cyc_status require_contrast(const float *image, const cyc_stacks *s, int64_t i, int32_t f)
+{
+	cyc_status st = CYC_OK;
+	const cyc_tilt_series *ts = &s->tomograms->series[s->particles->particles[i].i_series];
+	size_t pixels = (size_t)s->box_px * (size_t)s->box_px, x = 1;
+	if (ts->tilts[f].scale == 0) return CYC_OK;
+	while (x < pixels && image[x] == image[0]) x++;
+	CYC_CHECK(x < pixels, CYC_E_DATA,
+	          "'%s': the image of tilt %d (of 1 to %d) is %s everywhere, though %s lists it",
+	          s->data_files[i], f + 1, ts->n_tilts, image[0] == 0 ? "zero" : "constant",
+	          CYC_RLN_TOMO_VISIBLE_FRAMES);
+done:
+	return st;
+}
+
 cyc_status cyc_stacks_read(float *images, const cyc_stacks *s, int64_t i)
 {
 	cyc_status st = CYC_OK;
@@ -217,8 +284,9 @@ cyc_status cyc_stacks_read(float *images, const cyc_stacks *s, int64_t i)
 	const cyc_particle *p = &s->particles->particles[i];
 	for (int32_t k = 0, f = 0; k < s->n_views[i]; f++) {
 		if (!p->visible_frames[f]) continue;
-		CYC_TRY(cyc_mrc_read_section(images + (size_t)k * (size_t)s->box_px * (size_t)s->box_px,
-		                             &s->data_info[i], path, s->has_all_tilts[i] ? f : k));
+		float *image = images + (size_t)k * (size_t)s->box_px * (size_t)s->box_px;
+		CYC_TRY(cyc_mrc_read_section(image, &s->data_info[i], path, s->has_all_tilts[i] ? f : k));
+		CYC_TRY(require_contrast(image, s, i, f));
 		k++;
 	}
 done:

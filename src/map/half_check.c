@@ -2,6 +2,8 @@
 #include "map/map_internal.h"
 
 #include <math.h>
+#include <string.h>
+#include <strings.h>
 
 /* Copies and scaled copies differ by rounding only; half maps of the best data differ by more. */
 static const double SAME = 1e-9;
@@ -68,4 +70,29 @@ cyc_status cyc_half_maps_check(cyc_volume *const half[2], const char *const name
 	CYC_TRY(cyc_half_maps_differ(cyc__volume_correlation(half[0], half[1]), name[0], name[1]));
 done:
 	return st;
+}
+
+/* What stands behind "half" or "half_" in a file's name, in lower case: '1', '2', 'a', 'b'; 0 if it is none
+ * of these or there are both. */
+static char half_letter(const char *name)
+{
+	static const char WORD[] = "half", LETTERS[] = "12abAB";
+	const char *slash = strrchr(name, '/');
+	char found = 0;
+	for (const char *p = slash ? slash + 1 : name; *p; p++) {
+		if (strncasecmp(p, WORD, sizeof WORD - 1) != 0) continue;
+		const char *at = p + sizeof WORD - 1;
+		at += *at == '_' || *at == '-';
+		if (!*at || !strchr(LETTERS, *at)) continue;
+		char letter = (char)(*at | 0x20); /* digits have this bit */
+		if (found && found != letter) return 0;
+		found = letter;
+	}
+	return found;
+}
+
+bool cyc_half_maps_are_swapped(const char *name1, const char *name2)
+{
+	char a = name1 ? half_letter(name1) : 0, b = name2 ? half_letter(name2) : 0;
+	return (a == '2' && b == '1') || (a == 'b' && b == 'a');
 }

@@ -111,6 +111,14 @@ static cyc_status mask_from_map(cyc_volume **out, cyc_mask_result *r, const cyc_
 	CYC_TRY(cyc_alloc(&set, cyc_volume_count(v), sizeof *set));
 	CYC_TRY(binarise(set, v, o, r));
 	CYC_TRY(cyc__mask_extend(set, v->nx, r->extend_px, o->n_threads));
+	size_t n_left = 0;
+	for (size_t i = 0; i < cyc_volume_count(v); i++) n_left += set[i];
+	if (n_left == 0) {
+		st = cyc_error_raise(CYC_E_DATA, __FILE__, __LINE__, __func__,
+		                     "the mask is empty: shrunk by %g px nothing of it is left", -r->extend_px);
+		cyc_error_hint("shrink it by less (--extend)");
+		goto done;
+	}
 	CYC_TRY(cyc__mask_soften(v->data, set, v->nx, r->soft_edge_px, o->n_threads));
 	if (o->helix) keep_centre_along_z(v, o->helix_z_frac, r->soft_edge_px);
 	*out = v;

@@ -270,6 +270,16 @@ done:
 	return st;
 }
 
+static cyc_status check_lowpass(const cyc_postprocess_options *o, int32_t n, double pixel_size_A)
+{
+	cyc_status st = CYC_OK;
+	CYC_CHECK(o->lowpass_A <= n * pixel_size_A, CYC_E_USAGE,
+	          "a low-pass filter of %g Å (--lowpass) leaves nothing in a box of %g Å", o->lowpass_A,
+	          n * pixel_size_A);
+done:
+	return st;
+}
+
 cyc_status cyc_postprocess_check(const cyc_postprocess_options *o, const cyc_project_view *p)
 {
 	cyc_status st = CYC_OK;
@@ -286,6 +296,7 @@ cyc_status cyc_postprocess_check(const cyc_postprocess_options *o, const cyc_pro
 	double pixel_size_A = o->pixel_size_A > 0 ? o->pixel_size_A : p->map_pixel_size_A;
 	CYC_TRY(check_mtf(o, pixel_size_A));
 	CYC_TRY(cyc_check_mask(o->root, o->mask, "--mask", p->map_px, 0));
+	CYC_TRY(check_lowpass(o, p->map_px, pixel_size_A));
 	CYC_CHECK(!(o->randomise_at_A > 0) ||
 	              (o->randomise_at_A > 2 * pixel_size_A && o->randomise_at_A <= p->map_px * pixel_size_A),
 	          CYC_E_USAGE, "phases cannot be randomised from %g Å: the box covers %g to %g Å",
@@ -545,6 +556,7 @@ static cyc_status make_filter(cyc__postprocess *p)
 		CYC_TRY(GUINIER(guinier_sharpened));
 	}
 #undef GUINIER
+	CYC_TRY(check_lowpass(o, p->n, p->pixel_size_A));
 	double lowpass_A = o->lowpass_A < 0.0
 	                       ? cyc__shell_resolution_A(p->resolution_shell, p->n, p->pixel_size_A)
 	                       : o->lowpass_A;

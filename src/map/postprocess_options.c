@@ -31,7 +31,7 @@ static const cyc_option ROWS[] = {
 	ROW(DOUBLE, "randomise-at", randomise_at_A, .relion = "--randomize_at_A", .relion_default = "-1",
 	    .unit = "<Å>", .no_default = "from the FSC",
 	    .help = "Randomise phases from this resolution, whatever the FSC."),
-	ROW(INT, "random-draws", n_random_draws, .unit = "<n>", .value = "20", .range = "[1,",
+	ROW(INT, "random-draws", n_random_draws, .unit = "<n>", .value = "20", .range = "[1,1000]",
 	    .help = "Number of phase randomisations to average."),
 	ROW(INT64, "seed", seed, .alias = "--random_seed", .unit = "<n>", .range = "[0,",
 	    .help = "Random seed of the phases."),

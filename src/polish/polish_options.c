@@ -52,7 +52,7 @@ static const cyc_option ROWS[] = {
 	    .help = "Box of the windows cut from the tilt images, unbinned pixels: that of the reconstruction, "
 	            "or larger."),
 	ROW(DOUBLE, "range", range_px, .relion = "--r", .relion_default = "20", .unit = "<px>", .value = "6",
-	    .range = "(0,", .help = "Largest displacement searched in an image, unbinned pixels."),
+	    .range = "[0.1,", .help = "Largest displacement searched in an image, unbinned pixels."),
 	ROW(DOUBLE, "kmin", k_min_A, .unit = "<Å>", .no_default = "all", .help = "Lowest resolution used."),
 	ROW(DOUBLE, "resolution", frequency_cutoff_A, .relion = "--freq_cutoff", .relion_default = "-1",
 	    .unit = "<Å>", .no_default = "where the FSC falls below 0.143", .help = "Highest resolution used."),

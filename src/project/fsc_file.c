@@ -11,6 +11,30 @@ void cyc_fsc_file_destroy(cyc_fsc_file **f)
 	*f = NULL;
 }
 
+/* What no FSC is: rounding may leave it a little above 1, correction for the mask far below -1, but maps that
+ * are independent do not agree in every shell. */
+static const double MOST_FSC = 1 + 1e-3, SAME_FSC = 1 - 1e-9;
+
+static cyc_status check_values(const cyc_fsc_file *f, const cyc_star_block *b, int32_t column)
+{
+	cyc_status st = CYC_OK;
+	int32_t n_same = 0;
+	for (int32_t i = 0; i < f->n_shells; i++) {
+		n_same += f->corrected[i] >= SAME_FSC;
+		if (f->corrected[i] <= MOST_FSC) continue;
+		st = cyc_star_raise(CYC_E_DATA, b, i, "_%s cannot be above 1, found %g", cyc_star_label(b, column),
+		                    f->corrected[i]);
+		goto done;
+	}
+	if (n_same == f->n_shells) {
+		st = cyc_star_raise(CYC_E_DATA, b, 0, "_%s is 1 in all %d shells: the half maps were the same map",
+		                    cyc_star_label(b, column), f->n_shells);
+		cyc_error_hint("post-process the half maps of the two half-sets");
+	}
+done:
+	return st;
+}
+
 static cyc_status read_shells(cyc_fsc_file *f, const cyc_star_block *b, const char *path)
 {
 	cyc_status st = CYC_OK;
@@ -41,6 +65,7 @@ static cyc_status read_shells(cyc_fsc_file *f, const cyc_star_block *b, const ch
 	}
 	f->n_shells = (int32_t)n;
 	f->box = 2 * (f->n_shells - 1);
+	CYC_TRY(check_values(f, b, value));
 	double last_invA = 0.0;
 	if (resolution >= 0) CYC_TRY(cyc_star_double(&last_invA, b, n - 1, resolution));
 	/* The last shell is Nyquist: 1 / (2 pixel size). */

@@ -1,6 +1,9 @@
 #include "project/name_map.h"
 
+#include "project/labels.h"
+
 #include <string.h>
+#include <strings.h>
 
 static size_t slot_of(const cyc__name_map *m, const char *key)
 {
@@ -56,4 +59,33 @@ void cyc__name_map_deinit(cyc__name_map *m)
 	cyc_free(m->keys);
 	cyc_free(m->values);
 	memset(m, 0, sizeof *m);
+}
+
+/* pandas and others write so; and what reads as a number that is none, they read as such. */
+static bool stands_for_none(const char *name)
+{
+	static const char *const NOT_FINITE[] = { "nan", "inf", "infinity" };
+	static const char *const NONE[] = { "<NA>", "None", "NULL" };
+	const char *bare = name + (name[0] == '-' || name[0] == '+');
+	for (int i = 0; i < 3; i++)
+		if (strcasecmp(bare, NOT_FINITE[i]) == 0 || strcasecmp(name, NONE[i]) == 0) return true;
+	return false;
+}
+
+cyc_status cyc__require_name(const char *name, const cyc_star_block *b, int64_t row, const char *label)
+{
+	/* Results have a block for each tomogram, trajectories one for each particle, beside a block of this
+	 * name. */
+	const char *taken = strcmp(label, CYC_RLN_TOMO_PARTICLE_NAME) == 0 ? "general"
+	                    : strcmp(label, CYC_RLN_TOMO_NAME) == 0        ? "particles"
+	                                                                   : "";
+	if (strcmp(name, taken) == 0 && name[0]) {
+		cyc_status raised = cyc_star_raise(CYC_E_DATA, b, row, "_%s cannot be '%s'", label, name);
+		cyc_error_hint("a block of the results has this name: choose another one");
+		return raised;
+	}
+	if (!stands_for_none(name)) return CYC_OK;
+	cyc_status st = cyc_star_raise(CYC_E_DATA, b, row, "_%s is '%s', which is no name", label, name);
+	cyc_error_hint("programs write this where a name is missing: correct it, or remove the row");
+	return st;
 }

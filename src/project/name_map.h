@@ -2,7 +2,7 @@
 #ifndef CYC_PROJECT_NAME_MAP_H
 #define CYC_PROJECT_NAME_MAP_H
 
-#include "cyclotomo/base.h"
+#include "cyclotomo/star.h"
 
 typedef struct {
 	const char **keys;
@@ -15,5 +15,10 @@ CYC_MUST_CHECK cyc_status cyc__name_map_add(int64_t *found, cyc__name_map *m, co
 /* Value of a key, -1 if there is none. */
 int64_t cyc__name_map_get(const cyc__name_map *m, const char *key);
 void cyc__name_map_deinit(cyc__name_map *m);
+
+/* CYC_E_DATA for what programs write where a name is missing ("nan", "<NA>", "None"), and for names that a
+ * block of the results has already; with the row and the label. */
+CYC_MUST_CHECK cyc_status cyc__require_name(const char *name, const cyc_star_block *b, int64_t row,
+                                            const char *label);
 
 #endif

@@ -45,6 +45,24 @@ done:
 	return st;
 }
 
+/* Only the first block is read: another one that names files would be passed over. */
+static cyc_status require_one_block(const cyc_star *star, const char *path)
+{
+	cyc_status st = CYC_OK;
+	for (int32_t k = 1; k < cyc_star_n_blocks(star); k++) {
+		const cyc_star_block *b = cyc_star_block_at(star, k);
+		for (int i = 0; i < N_MEMBERS; i++) {
+			if (cyc_star_column(b, MEMBERS[i].label) < 0) continue;
+			st = cyc_error_raise(CYC_E_FORMAT, __FILE__, __LINE__, __func__,
+			                     "'%s': block '%s' names files as well (_%s): only one block can be used",
+			                     path, cyc_star_block_name(b), MEMBERS[i].label);
+			cyc_error_hint("keep one block, with the files that belong together");
+			return st;
+		}
+	}
+	return st;
+}
+
 cyc_status cyc_optimisation_set_read(cyc_optimisation_set **out, const char *path)
 {
 	cyc_status st = CYC_OK;
@@ -56,6 +74,7 @@ cyc_status cyc_optimisation_set_read(cyc_optimisation_set **out, const char *pat
 	/* A list without a name as RELION writes it, or the one-row table of its picker. */
 	const cyc_star_block *b = cyc_star_block_at(star, 0);
 	CYC_TRY(cyc_star_check_unique(b));
+	CYC_TRY(require_one_block(star, path));
 	CYC_CHECK(b && cyc_star_n_rows(b) == 1, CYC_E_FORMAT,
 	          "'%s' is not an optimisation set: expected one block with one row, found %lld rows", path,
 	          b ? (long long)cyc_star_n_rows(b) : 0LL);

@@ -74,6 +74,7 @@ static cyc_status read_group(cyc_optics_group *o, const cyc_star_block *b, int64
 {
 	cyc_status st = CYC_OK;
 	const char *name = cyc_star_text_of(b, row, CYC_RLN_OPTICS_GROUP_NAME);
+	if (name) CYC_TRY(cyc__require_name(name, b, row, CYC_RLN_OPTICS_GROUP_NAME));
 	if (name) CYC_TRY(cyc_strdup(&o->name, name));
 	else CYC_TRY(cyc_asprintf(&o->name, "opticsGroup%lld", (long long)row + 1));
 	CYC_TRY(cyc_star_double_or(&o->voltage_kV, b, row, CYC_RLN_VOLTAGE, (double)NAN));

@@ -187,12 +187,33 @@ static int64_t parse_flags(uint8_t *flags, int32_t n_max, const char *text)
 	}
 }
 
+/* As other numbers than single digits: their number, which may be larger than what fits into flags. */
+static cyc_status read_flags(int64_t *n, uint8_t *flags, int32_t n_max, const cyc__particle_reader *r,
+                             int64_t row)
+{
+	cyc_status st = CYC_OK;
+	int32_t column = cyc_star_column(r->block, CYC_RLN_TOMO_VISIBLE_FRAMES), n_values;
+	double *v = NULL;
+	CYC_TRY(cyc_star_vector(&v, &n_values, r->block, row, column));
+	for (int32_t f = 0; f < n_values; f++) {
+		if (v[f] != 0.0 && v[f] != 1.0) {
+			st = cyc_star_raise(CYC_E_DATA, r->block, row, "_%s must be flags of 0 or 1, found %g",
+			                    CYC_RLN_TOMO_VISIBLE_FRAMES, v[f]);
+			goto done;
+		}
+		if (f < n_max) flags[f] = v[f] != 0.0;
+	}
+	*n = n_values;
+done:
+	cyc_free(v);
+	return st;
+}
+
 static cyc_status read_visible(cyc__particle_reader *r)
 {
 	cyc_status st = CYC_OK;
 	cyc_particle_set *s = r->set;
 	int32_t column = cyc_star_column(r->block, CYC_RLN_TOMO_VISIBLE_FRAMES);
-	double *v = NULL;
 	size_t total = 0;
 	if (column < 0) goto done;
 	for (int64_t i = 0; i < s->n; i++)
@@ -203,14 +224,7 @@ static cyc_status read_visible(cyc__particle_reader *r)
 		cyc_particle *p = &s->particles[i];
 		const cyc_tilt_series *ts = &r->tomograms->series[p->i_series];
 		int64_t n = parse_flags(flags, ts->n_tilts, cyc_star_text(r->block, p->row, column));
-		if (n < 0) {
-			int32_t n_values;
-			CYC_TRY(cyc_star_vector(&v, &n_values, r->block, p->row, column));
-			for (int32_t f = 0; f < n_values && f < ts->n_tilts; f++) flags[f] = v[f] != 0.0;
-			n = n_values;
-			cyc_free(v);
-			v = NULL;
-		}
+		if (n < 0) CYC_TRY(read_flags(&n, flags, ts->n_tilts, r, p->row));
 		if (n != ts->n_tilts) {
 			st = cyc_star_raise(CYC_E_DATA, r->block, p->row,
 			                    "_%s of particle '%s' has %lld flags, but tilt series '%s' has %d tilts",
@@ -221,7 +235,6 @@ static cyc_status read_visible(cyc__particle_reader *r)
 		flags += ts->n_tilts;
 	}
 done:
-	cyc_free(v);
 	return st;
 }
 

@@ -47,6 +47,7 @@ static cyc_status find_series(cyc__particle_reader *r)
 		const char *name = cyc_star_text(b, row, column);
 		/* Files are mostly sorted by tomogram. */
 		if (row == 0 || strcmp(name, last) != 0) {
+			CYC_TRY(cyc__require_name(name, b, row, CYC_RLN_TOMO_NAME));
 			last_series = (int32_t)cyc__name_map_get(&known, name);
 			last = name;
 		}
@@ -108,6 +109,7 @@ static cyc_status check_names(const cyc__particle_reader *r)
 	for (int64_t row = 0; row < r->n_rows; row++) {
 		int64_t first;
 		const char *name = cyc_star_text(r->block, row, r->name_column);
+		CYC_TRY(cyc__require_name(name, r->block, row, CYC_RLN_TOMO_PARTICLE_NAME));
 		CYC_TRY(cyc__name_map_add(&first, &names, name, row));
 		if (first != row || !name[0]) {
 			st = name[0]
@@ -180,11 +182,27 @@ static cyc_status find_stacks(cyc__particle_reader *r)
 	cyc_star_block *general = cyc_star_find(s->star, "general");
 	const char *text = general && cyc_star_n_rows(general) > 0 ? cyc_star_text_of(general, 0, LABEL) : NULL;
 	bool is_known = text && text[0], look = look_like_2d_stacks(r);
-	s->are_2d_stacks = is_known ? strcmp(text, "1") == 0 : look;
+	int64_t flag = 0;
+	if (is_known) {
+		CYC_TRY(cyc_star_int(&flag, general, 0, cyc_star_column(general, LABEL)));
+		if (flag != 0 && flag != 1) {
+			st = cyc_star_raise(CYC_E_DATA, general, 0, "_%s must be 0 or 1, found %s", LABEL, text);
+			cyc_error_hint("1 if images are 2D stacks, 0 if they are 3D volumes");
+			goto done;
+		}
+	}
+	s->are_2d_stacks = is_known ? flag == 1 : look;
 	if (is_known && look && !s->are_2d_stacks)
 		cyc_warn("'%s': _%s is %s, but the images look like 2D stacks: they, and positions in _%s/Y/Z, are "
 		         "read as those of 3D volumes; write 1 if they are stacks",
 		         s->path, LABEL, text, CYC_RLN_COORDINATE_X);
+	const cyc_star_block *optics = cyc_star_find(s->star, "optics");
+	const char *dimension = optics && cyc_star_n_rows(optics) > 0
+	                            ? cyc_star_text_of(optics, 0, CYC_RLN_IMAGE_DIMENSIONALITY)
+	                            : NULL;
+	if (s->are_2d_stacks && dimension && strcmp(dimension, "3") == 0)
+		cyc_warn("'%s': _%s is 1, but _%s is 3: images are read as 2D stacks; correct one of the two",
+		         s->path, LABEL, CYC_RLN_IMAGE_DIMENSIONALITY);
 	if (is_known || !look) goto done;
 	cyc_warn("'%s' does not state whether its images are 2D stacks (_%s in block general); from their "
 	         "columns they seem to be, and are read as such",

@@ -135,6 +135,7 @@ static cyc_status read_global_row(cyc_tilt_series *ts, const cyc_star_block *g, 
 		st = cyc_star_raise(CYC_E_DATA, g, row, "the tomogram has no name");
 		goto done;
 	}
+	CYC_TRY(cyc__require_name(ts->name, g, row, CYC_RLN_TOMO_NAME));
 	CYC_TRY(read_in_range(&ts->voltage_kV, g, row, CYC_RLN_VOLTAGE, 1.0, 10000.0));
 	CYC_TRY(
 		read_in_range(&ts->spherical_aberration_mm, g, row, CYC_RLN_SPHERICAL_ABERRATION, -1000.0, 1000.0));
@@ -157,7 +158,9 @@ static cyc_status read_global_row(cyc_tilt_series *ts, const cyc_star_block *g, 
 	CYC_TRY(copy_text_of(&ts->stack, g, row, CYC_RLN_TOMO_TILT_SERIES_NAME));
 	CYC_TRY(cyc_file_name(&ts->file_name, ts->name));
 	CYC_TRY(copy_text_of(&ts->optics_group_name, g, row, CYC_RLN_OPTICS_GROUP_NAME));
-	if (!ts->optics_group_name) CYC_TRY(cyc_strdup(&ts->optics_group_name, ts->name));
+	if (ts->optics_group_name)
+		CYC_TRY(cyc__require_name(ts->optics_group_name, g, row, CYC_RLN_OPTICS_GROUP_NAME));
+	else CYC_TRY(cyc_strdup(&ts->optics_group_name, ts->name));
 	CYC_TRY(cyc_star_double_or(&ts->defocus_slope, g, row, CYC_RLN_TOMO_DEFOCUS_SLOPE, 1.0));
 	CYC_TRY(cyc_star_double_or(&ts->bfactor_per_dose_A2, g, row, CYC_RLN_CTF_BFACTOR_PER_ELECTRON_DOSE, 0.0));
 	CYC_TRY(

@@ -78,6 +78,32 @@ static double disk_bytes(const cyc_reconstruct_options *o)
 	return 3 * sizeof(float) * (whole + crop);
 }
 
+/* Each copy is looked up in the whole transform: so many take hours, and no helix needs them. */
+enum { MOST_OPERATIONS = 10000 };
+
+/* Copies that lie beyond the box have no part in it. */
+static cyc_status check_helix(const cyc_reconstruct_options *o, int32_t n_ops, double pixel_size_A)
+{
+	cyc_status st = CYC_OK;
+	double reach_A = fabs(o->helical_rise_A) * (o->helical_n_asu / 2),
+		   box_A = o->box_px * o->binning * pixel_size_A;
+	CYC_CHECK(n_ops < MOST_OPERATIONS, CYC_E_USAGE,
+	          "%d helical units (--helical-units) and symmetry %s make %d copies of the map; at most %d are "
+	          "averaged",
+	          o->helical_n_asu, o->symmetry, n_ops + 1, MOST_OPERATIONS);
+	if (o->helical_n_asu == 1) goto done;
+	CYC_CHECK(fabs(o->helical_rise_A) > 0 || fabs(o->helical_twist_rad) > 0, CYC_E_USAGE,
+	          "%d helical units (--helical-units) need a rise or a twist (--helical-rise, --helical-twist)",
+	          o->helical_n_asu);
+	CYC_CHECK(o->box_px <= 0 || reach_A <= box_A, CYC_E_USAGE,
+	          "%d helical units (--helical-units) with a rise of %g Å reach %.4g Å from the centre, beyond "
+	          "the box of "
+	          "%.4g Å",
+	          o->helical_n_asu, o->helical_rise_A, reach_A, box_A);
+done:
+	return st;
+}
+
 cyc_status cyc_reconstruct_check(const cyc_reconstruct_options *o, const cyc_project_view *p)
 {
 	cyc_status st = CYC_OK;
@@ -89,6 +115,7 @@ cyc_status cyc_reconstruct_check(const cyc_reconstruct_options *o, const cyc_pro
 	CYC_TRY(cyc_backend_check(o->backend));
 	CYC_TRY(cyc_fourier_ops(&ops, &n_ops, o->symmetry, o->helical_n_asu, o->helical_rise_A,
 	                        o->helical_twist_rad, pixel_size_A));
+	CYC_TRY(check_helix(o, n_ops, pixel_size_A));
 	if (p->particles->has_halves) CYC_TRY(cyc_particle_set_require_halves(p->particles));
 	if (!o->from_stacks) {
 		CYC_TRY(cyc_box_create(&box, o->box_px, o->binning, pixel_size_A));
@@ -365,6 +392,19 @@ done:
 	return st;
 }
 
+/* Weights that leave nothing, or images that are empty. */
+static cyc_status require_density(const cyc_volume *v, const char *tag)
+{
+	cyc_status st = CYC_OK;
+	size_t i = 1;
+	while (i < cyc_volume_count(v) && v->data[i] == v->data[0]) i++;
+	if (i < cyc_volume_count(v)) return CYC_OK;
+	st = cyc_error_raise(CYC_E_DATA, __FILE__, __LINE__, __func__, "the map '%s' is %g everywhere", tag,
+	                     (double)v->data[0]);
+	cyc_error_hint("look at the tilt images, and at --snr and --dose-cutoff");
+	return st;
+}
+
 /* One of half1, half2 (sum b NULL) and merged. */
 static cyc_status make_map(char **written, job *j, const char *tag, const cyc_half_sum *a,
                            const cyc_half_sum *b)
@@ -380,6 +420,7 @@ static cyc_status make_map(char **written, job *j, const char *tag, const cyc_ha
 		                               (j->stacks ? j->box.binning : 1) };
 	CYC_TRY(cyc_finish_map(&full, o->write_sums ? &data : NULL, o->write_sums ? &weight : NULL, j->be, a, b,
 	                       &spec));
+	CYC_TRY(require_density(full, tag));
 	if (data) CYC_TRY(write_map(NULL, j, "data_", tag, data));
 	if (weight) CYC_TRY(write_map(NULL, j, "weight_", tag, weight));
 	if (j->crop_px < s) {

@@ -1,5 +1,6 @@
 #include "reference/refine_input.h"
 
+#include "cyclotomo/map.h"
 #include "cyclotomo/record.h"
 #include "cyclotomo/survey.h"
 #include "project/labels.h"
@@ -80,6 +81,11 @@ static cyc_status check_pair(int32_t *n_px, const char *const maps[2], const cha
 		                     info[0].nx, info[0].pixel_size_A, maps[1], info[1].nx, info[1].pixel_size_A);
 		cyc_error_hint("give the two half maps of one reconstruction (--ref1, --ref2)");
 	}
+	if (cyc_half_maps_are_swapped(maps[0], maps[1]))
+		cyc_warn("half map 1 is '%s' and half map 2 '%s': if the names are right, each half-set is compared "
+		         "with the "
+		         "map of the other, and the resolution is too optimistic; exchange --ref1 and --ref2",
+		         maps[0], maps[1]);
 	*n_px = info[1].nx;
 done:
 	cyc_free(path);

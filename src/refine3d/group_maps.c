@@ -352,7 +352,9 @@ static cyc_status make_map(cyc_volume *out, cyc_group_maps *g, int32_t half, int
 		         .real = g->real,
 		         .out = out,
 		         .join_radius =
-		             spec->join_A > 0 ? (int32_t)(g->edge * out->pixel_size_A / spec->join_A + 0.5) : -1 };
+		             spec->join_A > 0
+		                 ? (int32_t)fmin(g->edge * out->pixel_size_A / spec->join_A + 0.5, 2 * g->edge)
+		                 : -1 };
 	CYC_TRY(cyc_alloc(&sums, 2 * (size_t)g->crop_px, sizeof *sums));
 	CYC_TRY(cyc_sums_take(&g->own, g->sums, half * g->n_groups, g->n_groups, half * g->n_groups + i_group,
 	                      NULL, 0));

@@ -335,7 +335,7 @@ cyc_status cyc_half_maps_reference(cyc_reference **out, cyc_volume *filtered[2],
 	cyc_volume *half[2] = { NULL, NULL };
 	CYC_TRY(cyc_half_maps_wiener(&weight, maps->fsc, lowpass_A, 1, spec));
 	for (int h = 0; h < 2; h++) CYC_TRY(cyc_volume_copy(&half[h], maps->half[h]));
-	if (spec->join_A > 0) CYC_TRY(join(half, (int32_t)(n * a / spec->join_A + 0.5), n_threads));
+	if (spec->join_A > 0) CYC_TRY(join(half, (int32_t)fmin(n * a / spec->join_A + 0.5, 2 * n), n_threads));
 	for (int h = 0; h < 2; h++)
 		for (size_t i = 0; i < cyc_volume_count(half[h]); i++) half[h]->data[i] *= spec->mask->data[i];
 	for (int h = 0; h < 2 && filtered; h++) {

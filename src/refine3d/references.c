@@ -151,7 +151,7 @@ cyc_status cyc_refine3d_start_groups(cyc_refine3d_job *j)
 	j->uses_groups[0] = j->uses_groups[1] = true;
 	if (j->state.iteration > 0) goto done; /* resumed: maps and FSC are those of the checkpoint */
 	if (j->maps_spec.join_A > 0)
-		first = (int32_t)(j->crop_px * j->box.pixel_size_A / j->maps_spec.join_A) + 1;
+		first = (int32_t)fmin(j->crop_px * j->box.pixel_size_A / j->maps_spec.join_A, j->crop_px) + 1;
 	for (int h = 0; h < 2; h++) {
 		double rho = 1;
 		CYC_TRY(shared_noise(&rho, &j->given_scale[h], own->half[h], j->maps->half[h], j->maps->fsc_unmasked,

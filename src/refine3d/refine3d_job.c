@@ -60,6 +60,10 @@ static cyc_status check_particle(const cyc_refine3d_options *o, int32_t crop_px,
 	CYC_CHECK(o->particle_diameter_A <= edge_A, CYC_E_USAGE,
 	          "a particle of %g Å does not fit into the cropped box of %d px, %.1f Å", o->particle_diameter_A,
 	          crop_px, edge_A);
+	CYC_CHECK(o->particle_diameter_A <= 0 ||
+	              o->particle_diameter_A >= 2 * CYC_LEAST_MASK_RADIUS_PX * pixel_size_A,
+	          CYC_E_USAGE, "a particle of %g Å (--particle-diameter) has less than %d pixels of %.4g Å",
+	          o->particle_diameter_A, 2 * CYC_LEAST_MASK_RADIUS_PX, pixel_size_A);
 done:
 	return st;
 }
@@ -95,6 +99,16 @@ static cyc_status check_own(const cyc_refine3d_options *o, const cyc_project_vie
 	const char *mask = o->mask && o->mask[0] ? o->mask : p->set->reference_mask;
 	double pixel_size_A = p->tomograms->series[cyc_particle_set_first_series(p->particles)].pixel_size_A;
 	CYC_TRY(cyc_backend_check(o->backend));
+	/* Half-sets that are the same everywhere have an FSC of 1, and nothing to compare. */
+	if (o->join_A > 0 && o->join_A < 2 * pixel_size_A * o->binning) {
+		st = cyc_error_raise(
+			CYC_E_USAGE, __FILE__, __LINE__, __func__,
+			"the half-sets would be joined up to %g Å (--join), beyond the highest resolution of "
+			"pixels of %.4g Å",
+			o->join_A, pixel_size_A * o->binning);
+		cyc_error_hint("join them to a low resolution, such as 40 Å, or not at all (--join 0)");
+		goto done;
+	}
 	CYC_TRY(cyc_symmetry_create(&symmetry, o->symmetry));
 	for (int32_t g = 0; g < p->particles->n_optics; g++)
 		CYC_CHECK(

@@ -71,7 +71,7 @@ static const cyc_option ROWS[] = {
 	ROW(DOUBLE, "join", join_A, .relion = "--low_resol_join_halves", .relion_default = "-1", .unit = "<Å>",
 	    .value = "40", .help = "Below this resolution both half-sets have the same reference; 0: never."),
 	ROW(DOUBLE, "tau2-fudge", tau2_fudge, .relion = "--tau2_fudge", .relion_default = "1", .unit = "<factor>",
-	    .value = "1", .range = "(0,", .help = "RELION's T: above 1 the data get more weight."),
+	    .value = "1", .range = "[0.001,1000]", .help = "RELION's T: above 1 the data get more weight."),
 	ROW(FLAG, "only-judge", only_judge,
 	    .help = "Do not refine poses; only compute the probability that each pick shows the particle, and "
 	            "write particles.star with it."),

@@ -123,19 +123,11 @@ static cyc_status read_task(void *arg, int64_t k, int i_thread)
 	const load *l = arg;
 	const cyc_stacks *stacks = l->s->spec.stacks;
 	int64_t i = l->first + k;
-	size_t pixels = (size_t)stacks->box_px * (size_t)stacks->box_px;
 	CYC_TRY(cyc_stacks_read(l->read + l->at[k], stacks, i));
 	CYC_TRY(cyc_stacks_views(l->views + k * l->ts->n_tilts, stacks, i));
 	for (int32_t v = 0; v < stacks->n_views[i]; v++) {
-		const float *image = l->read + l->at[k] + (size_t)v * pixels;
 		const cyc_stack_view *view = &l->views[k * l->ts->n_tilts + v];
-		bool is_zero = true;
 		if (l->ts->tilts[view->i_tilt].scale == 0) continue;
-		for (size_t x = 0; x < pixels && is_zero; x++) is_zero = image[x] == 0;
-		CYC_CHECK(!is_zero, CYC_E_DATA,
-		          "'%s': the image of tilt %d (of 1 to %d) is zero everywhere, though %s "
-		          "lists it",
-		          stacks->data_files[i], view->i_tilt + 1, l->ts->n_tilts, CYC_RLN_TOMO_VISIBLE_FRAMES);
 		double shift_px = hypot(view->shift_x_px, view->shift_y_px);
 		if (!(shift_px <= LARGEST_OFFSET * stacks->box_px)) {
 			cyc_error_raise(

@@ -50,7 +50,7 @@ static const cyc_option ROWS[] = {
 	    .help = "Insert whole windows instead of cropping each image to --crop after multiplication by the "
 	            "CTF (as `reconstruct` without --crop-images)."),
 	CYC_HEADING("Refinement"),
-	ROW(INT, "cycles", n_cycles, .unit = "<n>", .value = "1", .range = "[0,", .purpose = CYC_FOR_RUN,
+	ROW(INT, "cycles", n_cycles, .unit = "<n>", .value = "1", .range = "[0,1000]", .purpose = CYC_FOR_RUN,
 	    .help = "Number of cycles: polishing, CTF refinement, orientation refinement, each judged by a new "
 	            "map. Repeat the command with a larger number to extend a finished run."),
 	ROW(FLAG, "skip-polish", skip_polish,

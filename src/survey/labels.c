@@ -249,6 +249,88 @@ done:
 	return st;
 }
 
+/* ---------------------------------------------------------------- blocks that are not read */
+
+enum { TELLING_LABELS = 2 }; /* as many labels of a table, and a block is one */
+
+static bool is_table_of(const cyc_star_block *b, unsigned kind)
+{
+	int n = 0;
+	for (int32_t i = 0; i < cyc_star_n_columns(b) && n < TELLING_LABELS; i++) {
+		const cyc_label_info *known = cyc_label_find(cyc_star_label(b, i));
+		n += known && (known->read_from & kind);
+	}
+	return n >= TELLING_LABELS && cyc_star_n_rows(b) > 0;
+}
+
+static bool is_series_name(const cyc_survey *s, const char *name)
+{
+	for (int32_t i = 0; i < s->p->tomograms->n_series; i++)
+		if (strcmp(s->p->tomograms->series[i].name, name) == 0) return true;
+	return false;
+}
+
+/* Rows of a table of this kind in a block under a name that is not read from this file. */
+static cyc_status check_block(cyc_survey *s, const cyc_star_block *b, unsigned kind, const char *file,
+                              const char *read)
+{
+	cyc_status st = CYC_OK;
+	cyc_finding *f;
+	if (!is_table_of(b, kind)) return CYC_OK;
+	CYC_TRY(cyc_survey_add(&f, s, CYC_FINDING_WARNING, "unread-block", -1, file, NULL));
+	CYC_FINDING_SAY(f->found, "block '%s' of %lld rows is not read", cyc_star_block_name(b),
+	                (long long)cyc_star_n_rows(b));
+	CYC_FINDING_SAY(f->wanted, "all rows in block '%s'", read);
+	CYC_FINDING_SAY(f->action, "put its rows into that block if they are needed, or remove it");
+done:
+	return st;
+}
+
+static cyc_status check_particle_blocks(cyc_survey *s)
+{
+	cyc_status st = CYC_OK;
+	const cyc_star *star = s->p->particles->star;
+	const cyc_star_block *rows = cyc_survey_particle_table(s), *optics = cyc_star_find(star, "optics");
+	for (int32_t k = 0; k < cyc_star_n_blocks(star); k++) {
+		const cyc_star_block *b = cyc_star_block_at(star, k);
+		if (b == rows || b == optics) continue;
+		CYC_TRY(check_block(s, b, CYC_TABLE_PARTICLES, s->p->particles->path, cyc_star_block_name(rows)));
+	}
+done:
+	return st;
+}
+
+/* Files of tilts may have the tables of many series, of RELION 4 those of all. */
+static cyc_status check_tilt_blocks(cyc_survey *s, int32_t i)
+{
+	cyc_status st = CYC_OK;
+	const cyc_tomogram_set *set = s->p->tomograms;
+	const cyc_star *star = set->series_star[i];
+	if (cyc_star_n_blocks(star) < 2) return CYC_OK;
+	if (i > 0 && strcmp(set->series[i - 1].table_path, set->series[i].table_path) == 0) return CYC_OK;
+	for (int32_t k = 0; k < cyc_star_n_blocks(star); k++) {
+		const cyc_star_block *b = cyc_star_block_at(star, k);
+		if (is_series_name(s, cyc_star_block_name(b))) continue;
+		CYC_TRY(check_block(s, b, CYC_TABLE_TILTS, set->series[i].table_path, set->series[i].name));
+	}
+done:
+	return st;
+}
+
+static cyc_status check_tomogram_blocks(cyc_survey *s)
+{
+	cyc_status st = CYC_OK;
+	const cyc_tomogram_set *set = s->p->tomograms;
+	const cyc_star_block *global = cyc_star_find(set->star, "global");
+	for (int32_t k = 0; k < cyc_star_n_blocks(set->star); k++) {
+		const cyc_star_block *b = cyc_star_block_at(set->star, k);
+		if (b != global) CYC_TRY(check_block(s, b, CYC_TABLE_TOMOGRAMS, set->path, "global"));
+	}
+	for (int32_t i = 0; i < set->n_series && !set->is_relion4; i++) CYC_TRY(check_tilt_blocks(s, i));
+done:
+	return st;
+}
+
 static cyc_status check_table(cyc_survey *s, const cyc_survey_table *t)
 {
 	cyc_status st = CYC_OK;
@@ -259,4 +341,12 @@ done:
 	return st;
 }
 
-cyc_status cyc_survey_labels(cyc_survey *s) { return cyc_survey_each_table(s, check_table); }
+cyc_status cyc_survey_labels(cyc_survey *s)
+{
+	cyc_status st = CYC_OK;
+	CYC_TRY(cyc_survey_each_table(s, check_table));
+	CYC_TRY(check_particle_blocks(s));
+	CYC_TRY(check_tomogram_blocks(s));
+done:
+	return st;
+}

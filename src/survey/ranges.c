@@ -48,6 +48,16 @@ done:
 	return st;
 }
 
+/* Of a column that was not read. "None" is nobody's harm, but a number that is none is handed on to programs
+ * that need one; among particles, tables of several origins have such in columns that nobody needs. */
+static bool is_not_finite(const cyc_survey_table *t, int64_t row, int32_t column)
+{
+	char *end = NULL;
+	double v = strtod(cyc_star_text(t->block, row, column), &end);
+	return t->kind != CYC_TABLE_PARTICLES && *end == '\0' && end != cyc_star_text(t->block, row, column) &&
+	       !isfinite(v);
+}
+
 static cyc_status check_column(cyc_survey *s, const cyc_survey_table *t, int32_t column,
                                const cyc_label_info *label)
 {
@@ -57,8 +67,8 @@ static cyc_status check_column(cyc_survey *s, const cyc_survey_table *t, int32_t
 		double v;
 		if (!is_used(s, t, row)) continue;
 		if (cyc_star_double(&v, t->block, row, column) != CYC_OK) {
-			/* Columns that are read have been read; of others a "none" is nobody's harm. */
 			cyc_error_clear();
+			if (is_not_finite(t, row, column)) note(&wrong, row, CYC_NAN);
 			continue;
 		}
 		if (v < label->range->low || v > label->range->high) note(&wrong, row, v);

@@ -187,6 +187,34 @@ done:
 	return st;
 }
 
+/* The same dose before two tilts: one of them was not added. */
+static cyc_status check_dose_twice(cyc_survey *s, int32_t i)
+{
+	cyc_status st = CYC_OK;
+	const cyc_tilt_series *ts = &s->p->tomograms->series[i];
+	cyc_finding *f;
+	double *v = NULL, twice = 0;
+	size_t n = (size_t)ts->n_tilts, n_twice = 0;
+	CYC_TRY(cyc_alloc(&v, n, sizeof *v));
+	for (size_t k = 0; k < n; k++) v[k] = ts->tilts[k].pre_exposure_e_per_A2;
+	cyc_sort(v, n);
+	for (size_t k = 1; k < n; k++)
+		/* Several tilts without a dose, and series without any, are another finding. */
+		if (v[k] > 0 && v[k] <= v[k - 1] && n_twice++ == 0) twice = v[k];
+	if (n_twice == 0 || v[0] >= v[n - 1]) goto done;
+	CYC_TRY(cyc_survey_add(&f, s, CYC_FINDING_WARNING, "dose-twice", i, ts->table_path,
+	                       CYC_RLN_MICROGRAPH_PRE_EXPOSURE));
+	f->n_more = (int64_t)n_twice - 1;
+	for (int32_t k = 0, n_seen = 0; k < ts->n_tilts; k++)
+		if (fabs(ts->tilts[k].pre_exposure_e_per_A2 - twice) <= 0 && n_seen++ == 1) f->row = k + 1;
+	CYC_FINDING_SAY(f->found, "two tilts have the same dose, %g e/Å2", twice);
+	CYC_FINDING_SAY(f->wanted, "the dose before each exposure");
+	CYC_FINDING_SAY(f->action, "correct one of them");
+done:
+	cyc_free(v);
+	return st;
+}
+
 /* ---------------------------------------------------------------- contrast scales */
 
 /* log scale = a + b (1/cos tilt - 1), the law of a flat layer (T4.24), by least squares over tilts that are
@@ -431,7 +459,73 @@ done:
 	return st;
 }
 
+/* ---------------------------------------------------------------- phase shifts */
+
+/* Phase plates shift by much more than this; in radians they do not. */
+static const double LEAST_PHASE_RAD = 3.2 * CYC_PI / 180, NO_PHASE_RAD = 0.1 * CYC_PI / 180;
+
+static cyc_status check_phase_shifts(cyc_survey *s, int32_t i)
+{
+	cyc_status st = CYC_OK;
+	const cyc_tilt_series *ts = &s->p->tomograms->series[i];
+	cyc_finding *f;
+	double most = 0;
+	int32_t first = -1;
+	for (int32_t k = 0; k < ts->n_tilts; k++) {
+		double phase = fabs(ts->tilts[k].phase_shift_rad);
+		if (ts->tilts[k].scale == 0) continue;
+		if (phase > most) most = phase;
+		if (phase > NO_PHASE_RAD && first < 0) first = k;
+	}
+	if (first < 0 || most > LEAST_PHASE_RAD) return CYC_OK;
+	CYC_TRY(
+		cyc_survey_add(&f, s, CYC_FINDING_WARNING, "phase-shift", i, ts->table_path, CYC_RLN_PHASE_SHIFT));
+	f->row = first + 1;
+	f->measured.value = cyc_rad_to_deg(most);
+	CYC_FINDING_SAY(f->found, "no phase shift is above %.3g degrees", cyc_rad_to_deg(most));
+	CYC_FINDING_SAY(f->wanted, "0 without a phase plate, tens of degrees with one");
+	CYC_FINDING_SAY(f->action, "multiply by 57.296 if these are radians, as CTFFIND writes them");
+done:
+	return st;
+}
+
 /* ---------------------------------------------------------------- tables that contradict each other */
+
+/* Angles that were changed beside matrices that were not, or the reverse; matrices are used. */
+static const double MOST_MATRIX_ERROR_RAD = 1 * CYC_PI / 180;
+
+static cyc_status check_matrices(cyc_survey *s, int32_t i)
+{
+	cyc_status st = CYC_OK;
+	const cyc_tilt_series *ts = &s->p->tomograms->series[i];
+	cyc_finding *f;
+	int64_t first = -1, n = 0;
+	double off = 0;
+	for (int32_t k = 0; k < ts->n_tilts; k++) {
+		const cyc_tilt *t = &ts->tilts[k];
+		if (!t->has_matrix || !t->has_angles || t->scale == 0) continue;
+		cyc_mat3 A = cyc_tilt_to_matrix(t->xtilt_rad, t->ytilt_rad, t->zrot_rad);
+		double square = 0;
+		for (int c = 0; c < 9; c++) square += cyc_square(A.m[c / 3][c % 3] - t->matrix[c / 3][c % 3]);
+		/* Rotations by an angle from each other differ by sqrt(8) sin(angle / 2). */
+		double angle = 2 * asin(fmin(1, sqrt(square / 8)));
+		if (angle <= MOST_MATRIX_ERROR_RAD) continue;
+		if (n++ > 0) continue;
+		first = k;
+		off = angle;
+	}
+	if (n == 0) return CYC_OK;
+	CYC_TRY(
+		cyc_survey_add(&f, s, CYC_FINDING_WARNING, "contradiction", i, ts->table_path, CYC_RLN_TOMO_PROJ_X));
+	f->row = first + 1;
+	f->n_more = n - 1;
+	CYC_FINDING_SAY(f->found, "_%s/Y/Z and the angles (_%s, ...) of the same tilt differ by %.3g degrees",
+	                CYC_RLN_TOMO_PROJ_X, CYC_RLN_TOMO_Y_TILT, cyc_rad_to_deg(off));
+	CYC_FINDING_SAY(f->wanted, "one geometry");
+	CYC_FINDING_SAY(f->action, "matrices are used: remove these columns if the angles are right");
+done:
+	return st;
+}
 
 static cyc_status check_tables(cyc_survey *s, int32_t i)
 {
@@ -479,8 +573,11 @@ cyc_status cyc_survey_tilts(cyc_survey *s)
 		CYC_TRY(check_stage_spread(s, i));
 		CYC_TRY(check_stage_rows(s, i));
 		CYC_TRY(check_dose(s, i));
+		CYC_TRY(check_dose_twice(s, i));
 		CYC_TRY(check_scales(s, i));
 		CYC_TRY(check_defocus(s, i));
+		CYC_TRY(check_phase_shifts(s, i));
+		CYC_TRY(check_matrices(s, i));
 		CYC_TRY(check_tables(s, i));
 	}
 	CYC_TRY(compare_scales(s));

@@ -26,12 +26,13 @@
 	"TS_02 TS_02/1 2 1 2 3 0 0 0 b.mrcs [1,1]\nTS_01 TS_01/1 1 12 -9 8 3 -2 4 a.mrcs [1,0,1]\nTS_01 "        \
 	"TS_01/2 1 0 0 0 0 0 0 w.mrcs [0,1,1]\n"
 
-/* Each section is filled with its number, from 1. */
-static void write_stack(const char *name, int32_t n, int32_t nz)
+/* Each section is filled with its number, from 1, but for its second pixel, which has a spot more. */
+static void write_stack(const char *name, int32_t n, int32_t nz, float spot)
 {
 	cyc_volume *v = NULL;
 	ASSERT_OK(cyc_volume_create(&v, n, n, nz, 4));
 	for (size_t i = 0; i < cyc_volume_count(v); i++) v->data[i] = (float)(i / ((size_t)n * (size_t)n) + 1);
+	for (int32_t z = 0; z < nz; z++) v->data[z * n * n + 1] += spot;
 	ASSERT_OK(cyc_mrc_write(temp_path(name), v, 12, NULL));
 	cyc_volume_destroy(&v);
 }
@@ -40,9 +41,9 @@ static int set_up(void **state)
 {
 	(void)state;
 	small_project_write();
-	write_stack("a.mrcs", 8, 2);
-	write_stack("b.mrcs", 8, 2);
-	write_stack("w.mrcs", 8, 3); /* all tilts, as WarpTools writes them */
+	write_stack("a.mrcs", 8, 2, 1);
+	write_stack("b.mrcs", 8, 2, 1);
+	write_stack("w.mrcs", 8, 3, 1); /* all tilts, as WarpTools writes them */
 	return 0;
 }
 
@@ -92,6 +93,11 @@ static void images_belong_to_tilts(void **state)
 	assert_true(s->has_all_tilts[1] && !s->has_all_tilts[0]);
 	ASSERT_OK(cyc_stacks_read(images, s, 1));
 	assert_true(images[0] == 2.F && images[64] == 3.F);
+	/* Images that say nothing. */
+	write_stack("a.mrcs", 8, 2, 0);
+	ASSERT_FAILS(cyc_stacks_read(images, s, 0), CYC_E_DATA, "a.mrcs': the image of tilt 1",
+	             "constant everywhere");
+	write_stack("a.mrcs", 8, 2, 1);
 	drop(&s);
 }
 
@@ -121,6 +127,7 @@ static void what_does_not_fit_is_refused(void **state)
 	refused("2 4.0 8 0\n", "2 4.1 8 0\n", CYC_E_SHAPE, "row 2", "4.1");
 	refused("2 4.0 8 1\n", "2 4.0 7 1\n", CYC_E_DATA, "box 7 px", "even");
 	refused("2 4.0 8 1\n", "0 4.0 8 1\n", CYC_E_DATA, "binning 0", "positive");
+	refused("2 4.0 8 1\n", "2 4.0 8 2\n", CYC_E_DATA, "must be 0 or 1", "found 2");
 	refused("Stacks 1", "Stacks 0", CYC_E_FORMAT, "_rlnCtfImage", "extracted.star");
 }
 
@@ -132,7 +139,7 @@ static void volumes_come_with_weights(void **state)
 	static char text[4096];
 	static float data[512], weight[8 * 8 * 5], multiplicity[8 * 8 * 5];
 	const char *head = HEAD;
-	write_stack("d.mrc", 8, 8);
+	write_stack("d.mrc", 8, 8, 0);
 	ASSERT_OK(cyc_volume_create(&v, 5, 8, 16, 0.25));
 	for (size_t i = 0; i < cyc_volume_count(v); i++) v->data[i] = (float)i;
 	ASSERT_OK(cyc_mrc_write(temp_path("w.mrc"), v, 2, NULL));
