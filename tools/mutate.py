@@ -55,7 +55,7 @@ mutation("polish: angle widths without floor", "alignment_prior.c", "fmax(robust
 mutation("polish: shift widths without floor", "alignment_prior.c", "fmax(robust_spread(squares, 2 * (size_t)a->n_tilts, 1.0), LEAST_SHIFT_A)", "robust_spread(squares, 2 * (size_t)a->n_tilts, 1.0)", POLISH)
 mutation("reconstruct: weight of partial windows dropped", "tilt_batch.c", "\t\tb->weight[i] = weight;", "\t\tb->weight[i] = 1;", "unit/test_tilt|property/test_reconstruct|property/test_extract")
 mutation("reconstruct: weight of an image dropped", "accumulate.c", "b->weight[i] = a->image_weight;", "b->weight[i] = 1;", "property/test_image_weights|property/test_reconstruct")
-mutation("reconstruct: weights are not moved with their particles", "accumulate.c", "\t\tb->weight[n] = b->weight[i];\n", "", "property/test_refine3d|property/test_reconstruct|property/test_judge")
+mutation("reconstruct: weights are not moved with their particles", "accumulate.c", "\t\tb->weight[n] = b->weight[i];\n", "", "property/test_slots")
 mutation("refine_tilts: polishing's options are not in the key", "refine_tilts.c", "CYC_TRY(cyc_polish_options_hash(&h, &j->o->polish));", "h++;", "cli/test_refine_tilts")
 mutation("refine_tilts: CTF options are not in the key", "refine_tilts.c", "CYC_TRY(cyc_ctfrefine_options_hash(&h, &j->o->ctfrefine));", "h++;", "cli/test_refine_tilts")
 mutation("refine_tilts: box is not in the hash", "refine_tilts.c", "{ o->box_px, o->whole_windows }", "{ 0, o->whole_windows }", "cli/test_refine_tilts")

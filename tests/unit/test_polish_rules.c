@@ -230,7 +230,8 @@ static void curvatures_of_noise_do_not_count(void **state)
 	(void)state;
 	static const double RATIOS[] = { 0.2, 0.3, 0.36, 1, 2.75, 3.3, 5 }, MOST = 3, WAVE = 0.3, HEIGHT = 10;
 	for (size_t k = 0; k < sizeof RATIOS / sizeof *RATIOS; k++) {
-		double line[GRID], is_used = RATIOS[k] > 1 / MOST && RATIOS[k] < MOST;
+		double line[GRID];
+		bool is_used = RATIOS[k] > 1 / MOST && RATIOS[k] < MOST;
 		make_world();
 		for (int f = 0; f < T; f++) {
 			for (int i = 0; i < GRID * GRID; i++)
