@@ -36,13 +36,13 @@ def constant(file, name, value, factor, tests, suffix=""):
 
 
 REFINE, SEARCH, MEMORY = "property/test_refine3d", "unit/test_pose_search", "docs/memory_said"
-RULES = "unit/test_refine3d_rules"
+RULES, CTF_RULES, POLISH_RULES = "unit/test_refine3d_rules", "unit/test_ctf_rules", "unit/test_polish_rules"
 POLISH, CTF, BAD = "unit/test_polish|property/test_polish_project", "property/test_ctfrefine", "property/test_bad_tilts"
 
 # ---------------------------------------------------------------- steps left out
 
 mutation("learn_priors: returns at once", "expectation.c", "\tdeviation *d = NULL;\n\tCYC_TRY(cyc_alloc(&d, 3 * (size_t)n, sizeof *d));",
-         "\tdeviation *d = NULL;\n\tif (n >= 0) return CYC_OK;\n\tCYC_TRY(cyc_alloc(&d, 3 * (size_t)n, sizeof *d));", REFINE)
+         "\tdeviation *d = NULL;\n\tif (n >= 0) return CYC_OK;\n\tCYC_TRY(cyc_alloc(&d, 3 * (size_t)n, sizeof *d));", RULES)
 # There was once an estimate of a particle's own noise in its reference; now its group is taken out of the map instead (T8.5).
 mutation("groups: all images are in every reference", "group_maps.c", "half * g->n_groups + i_group,\n", "-1,\n", REFINE)
 mutation("stacks: fill_shares gives 1", "stack_images.c", "\t\tshare[j] = kept;", "\t\tkept = 1;\n\t\tshare[j] = kept;", SEARCH)
@@ -55,7 +55,7 @@ mutation("polish: angle widths without floor", "alignment_prior.c", "fmax(robust
 mutation("polish: shift widths without floor", "alignment_prior.c", "fmax(robust_spread(squares, 2 * (size_t)a->n_tilts, 1.0), LEAST_SHIFT_A)", "robust_spread(squares, 2 * (size_t)a->n_tilts, 1.0)", POLISH)
 mutation("reconstruct: weight of partial windows dropped", "tilt_batch.c", "\t\tb->weight[i] = weight;", "\t\tb->weight[i] = 1;", "unit/test_tilt|property/test_reconstruct|property/test_extract")
 mutation("reconstruct: weight of an image dropped", "accumulate.c", "b->weight[i] = a->image_weight;", "b->weight[i] = 1;", "property/test_image_weights|property/test_reconstruct")
-mutation("reconstruct: weights are not moved with their particles", "accumulate.c", "\t\tb->weight[n] = b->weight[i];\n", "", "property/test_refine3d|property/test_reconstruct|property/test_judge")
+mutation("reconstruct: weights are not moved with their particles", "accumulate.c", "\t\tb->weight[n] = b->weight[i];\n", "", "property/test_slots")
 mutation("refine_tilts: polishing's options are not in the key", "refine_tilts.c", "CYC_TRY(cyc_polish_options_hash(&h, &j->o->polish));", "h++;", "cli/test_refine_tilts")
 mutation("refine_tilts: CTF options are not in the key", "refine_tilts.c", "CYC_TRY(cyc_ctfrefine_options_hash(&h, &j->o->ctfrefine));", "h++;", "cli/test_refine_tilts")
 mutation("refine_tilts: box is not in the hash", "refine_tilts.c", "{ o->box_px, o->whole_windows }", "{ 0, o->whole_windows }", "cli/test_refine_tilts")
@@ -63,7 +63,7 @@ mutation("refine_tilts: whole windows are not in the hash", "refine_tilts.c", "{
 mutation("refine_tilts: references are not in the hash", "refine_tilts.c", "\t\tCYC_TRY(cyc_input_file_hash(&h, files[i], root));", "\t\th++;", "cli/test_refine_tilts")
 mutation("magnified tables: full plane", "tilt_batch.c", "if (x * x + ky * ky >= w->n_k2 || w->radial[2 * (x * x + ky * ky)] == 0) continue;", "", "unit/test_tilt|property/test_aberrations")
 mutation("magnified tables: envelope of the image's frequency", "tilt_batch.c", "double k2 = k[0] * k[0] + k[1] * k[1], r = w->step_invA * sqrt(k2),", "double k2 = k[0] * k[0] + k[1] * k[1], r = w->step_invA * hypot(x, ky),", "unit/test_conventions|unit/test_tilt")
-mutation("poses: no errors", "pose_follow.c", "for (int k = 0; k < N; k++) error[k] = sqrt(A[k * N + k]);", "for (int k = 0; k < N; k++) error[k] = 0;", REFINE)
+mutation("poses: no errors", "pose_follow.c", "for (int k = 0; k < N; k++) error[k] = sqrt(A[k * N + k]);", "for (int k = 0; k < N; k++) error[k] = 0;", RULES)
 mutation("poses: no mass of a maximum", "pose_follow.c", "tracks[i].best.log_posterior + cyc_peak_errors(", "tracks[i].best.log_posterior + 0 * cyc_peak_errors(", RULES)
 mutation("polish: errors of tilts are 0", "polish_output.c", "TILT[k], r->tilt_errors[5 * t + k])", "TILT[k], 0 * r->tilt_errors[5 * t + k])", POLISH)
 mutation("polish: errors of particles are 0", "polish_output.c", "PARTICLE[k], errors[k])", "PARTICLE[k], 0 * errors[k])", POLISH)
@@ -115,36 +115,36 @@ plan("refine: memory", "const cyc_refine3d_options r = cyc__refine3d_options(o);
 # 1. Image formation, 2. reconstruction
 mutation("dose: 0.245 x2 (T1.7)", "ctf.c", "0.245 * pow(k_invA, -1.665)", "0.49 * pow(k_invA, -1.665)", "unit/test_optics|unit/test_conventions")
 mutation("dose: 2.81 x2 (T1.7)", "ctf.c", "+ 2.81))", "+ 5.62))", "unit/test_optics|unit/test_conventions")
-mutation("GRIDDING_FLOOR x10 (T2.4)", "finish.c", "GRIDDING_FLOOR = 0.01", "GRIDDING_FLOOR = 0.1", "property/test_reconstruct|property/test_simulate_reconstruct")
-mutation("WEIGHT_FLOOR x10 (T2.5)", "finish.c", "WEIGHT_FLOOR = 0.001", "WEIGHT_FLOOR = 0.01", "property/test_reconstruct|property/test_simulate_reconstruct")
+mutation("GRIDDING_FLOOR x10 (T2.4)", "finish.c", "GRIDDING_FLOOR = 0.01", "GRIDDING_FLOOR = 0.1", "unit/test_finish")
+mutation("WEIGHT_FLOOR x10 (T2.5)", "finish.c", "WEIGHT_FLOOR = 0.001", "WEIGHT_FLOOR = 0.01", "unit/test_finish")
 # 3. Maps
 constant("half_maps.c", "RANDOMISE_AT_FSC", "0.8", 0.5, RULES)
-constant("reference.c", "FSC_THRESHOLD", "0.143", (2, 0.5), "unit/test_reference|property/test_ctfrefine")
+constant("reference.c", "FSC_THRESHOLD", "0.143", (2, 0.5), "unit/test_reference")
 # 4. CTF refinement
-constant("hierarchy.c", "STUDENT", "4", 2, CTF)
+constant("hierarchy.c", "STUDENT", "4", 2, CTF_RULES)
 constant("hierarchy.c", "PSEUDO_COUNT", "\n\t8", 2, CTF)
-constant("bad_tilts.c", "BAD_BELOW", "0.5", (2, 0.5), BAD)
-constant("bad_tilts.c", "SURE", "0.95", 0.5, BAD)
+constant("bad_tilts.c", "BAD_BELOW", "0.5", (2, 0.5), CTF_RULES)
+constant("bad_tilts.c", "SURE", "0.95", 0.5, CTF_RULES)
 constant("bad_tilts.c", "FARTHEST_DEFOCUS_A", "4e4", 0.5, BAD)
 constant("bad_tilts.c", "LARGEST_AMPLITUDE", "1.5", (2, 0.5), BAD)
 constant("self_correlation.c", "PRIOR_SD", "0.5", 2, BAD)
-constant("self_correlation.c", "MISFIT_FRAC", "0.3", 2, CTF)
-constant("aberration.c", "CONSTANT_SD_RAD", "0.05", 2, "property/test_aberrations")
+constant("self_correlation.c", "MISFIT_FRAC", "0.3", 2, CTF_RULES)
+constant("aberration.c", "CONSTANT_SD_RAD", "0.05", 2, CTF_RULES)
 constant("ice.c", "THICKNESS_MEAN", "0.3", 2, "property/test_ice")
 constant("ice.c", "THICKNESS_SD", "1", 2, "property/test_ice")
 # 6. Polishing
-constant("evidence.c", "OVERSAMPLING", "2.2", (2, 0.5), POLISH)
+constant("evidence.c", "OVERSAMPLING", "2.2", (2, 0.5), POLISH_RULES)
 constant("alignment_prior.c", "OUTLIER", "2.5", 2, POLISH)
 constant("alignment_prior.c", "CUT_SHARE", "0.9775", (2, 0.5), POLISH)
 constant("alignment_prior.c", "LEAST_SHIFT_A", "2", 2, POLISH)
 mutation("LEAST_ANGLE_RAD x2", "alignment_prior.c", "LEAST_ANGLE_RAD = 0.1 * CYC_PI", "LEAST_ANGLE_RAD = 0.2 * CYC_PI", POLISH)
-constant("alignment_strength.c", "SHARE_BAD", "0.02", 2, POLISH)
-constant("alignment_strength.c", "MOST_RATIO", "3", 2, POLISH)
+constant("alignment_strength.c", "SHARE_BAD", "0.02", 2, POLISH_RULES)
+constant("alignment_strength.c", "MOST_RATIO", "3", 2, POLISH_RULES)
 constant("motion_model.c", "KEPT_FRACTION", "0.999", 0.5, POLISH)
-constant("motion_speed.c", "LOG_WIDTH", "1", 2, POLISH)
-constant("motion_speed.c", "LEAST_SHARE", "0.2", 2, POLISH)
-constant("polish_series.c", "FAR_SHARE", "0.9", 2, POLISH)
-constant("polish_start.c", "LEAST_ODDS", "100", 2, POLISH)
+constant("motion_speed.c", "LOG_WIDTH", "1", 2, POLISH_RULES)
+constant("motion_speed.c", "LEAST_SHARE", "0.2", 2, POLISH_RULES, " (of the speed)")
+constant("polish_series.c", "FAR_SHARE", "0.9", 2, POLISH_RULES)
+constant("polish_start.c", "LEAST_ODDS", "100", 2, POLISH_RULES)
 # 8. Refinement
 # Ten times as large they cost time only: samples below e^-25 of the best, images beyond 0.85 of what the coarse resolution has and maxima
 # 12 below the best are looked at too, and change nothing but by such chances.
@@ -153,8 +153,8 @@ constant("pose_sampling.c", "COARSE_SHARE", "\n\t0.85", 0.1, SEARCH + "|" + REFI
 constant("pose_sampling.c", "NEGLIGIBLE", "25", 0.1, SEARCH + "|" + REFINE)
 constant("pose_follow.c", "ENOUGH", "\n\t5e-3", 100, SEARCH + "|" + REFINE)
 constant("expectation.c", "LEAST_WIDTH", "0.1", 10, RULES)
-constant("expectation.c", "LEAST_SIGMA_OFFSET_A", "1.4142", 2, REFINE)
-constant("judge.c", "LOW_BAND_A", "20", 2, "property/test_judge")
+constant("expectation.c", "LEAST_SIGMA_OFFSET_A", "1.4142", 2, RULES)
+constant("judge.c", "LOW_BAND_A", "20", 2, RULES)
 MEMBERS = "unit/test_membership"
 constant("membership.c", "FAR_BELOW", "3", 2, MEMBERS)
 constant("membership.c", "WRONG_MEAN", "0.15", 2, MEMBERS)
@@ -163,7 +163,7 @@ constant("membership.c", "BLOB_SPREAD", "1.5", 2, MEMBERS)
 constant("membership.c", "PRIOR_PARTICLES", "9", 2, MEMBERS)
 constant("membership.c", "PRIOR_SPREAD", "0.2", 2, MEMBERS)
 constant("membership.c", "OTHER_WEIGHT", "3", 2, MEMBERS)
-constant("membership.c", "LEAST_SHARE", "0.1", 2, MEMBERS)
+constant("membership.c", "LEAST_SHARE", "0.1", 2, MEMBERS, " (of the particles)")
 # 9. Evidence
 constant("cycle.c", "WORSE_SIGMAS", "2.0", 2, "unit/test_cycle")
 constant("reweight.c", "LEAST_CHANGE", "0.002", 10, "unit/test_cycle")

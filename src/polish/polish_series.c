@@ -537,16 +537,15 @@ done:
 
 /* ---------------------------------------------------------------- solution */
 
-/* Share of the visible pairs whose image position has left the inner part of the search window. */
-static double share_far_away(const setting *s)
+double cyc__share_far_away(const cyc_alignment *a, double range_px)
 {
-	double far = 0, seen = 0, limit = FAR_SHARE * s->shared->o->range_px;
-	for (int32_t p = 0; p < s->a.n_particles; p++)
-		for (int32_t f = 0; f < s->a.n_tilts; f++) {
-			const cyc_pair *pair = cyc_pair_of(&s->a, p, f);
+	double far = 0, seen = 0, limit = FAR_SHARE * range_px;
+	for (int32_t p = 0; p < a->n_particles; p++)
+		for (int32_t f = 0; f < a->n_tilts; f++) {
+			const cyc_pair *pair = cyc_pair_of(a, p, f);
 			double at[2];
 			if (!pair->map) continue;
-			cyc_alignment_position(at, &s->a, p, f);
+			cyc_alignment_position(at, a, p, f);
 			seen++;
 			far += hypot(at[0] - pair->start_px[0], at[1] - pair->start_px[1]) > limit;
 		}
@@ -646,7 +645,7 @@ static cyc_status solve(cyc_polished *r, setting *s)
 		CYC_TRY(cyc_alignment_solve(
 			&s->a, &(cyc_alignment_effort){ .learn = !o->compat_relion5,
 		                                    .search_shifts = pass == 0 && !o->compat_relion5 }));
-		double far = share_far_away(s);
+		double far = cyc__share_far_away(&s->a, o->range_px);
 		if (pass + 1 >= o->max_passes || far < 0.01 || o->compat_relion5) break;
 		cyc_info("tilt series %s: %.0f %% of the particle images shifted by more than %.1f px; windows are "
 		         "cut again",

@@ -25,4 +25,11 @@ typedef struct {
 CYC_MUST_CHECK cyc_status cyc_polish_series(cyc_polished *r, const cyc_polish_shared *shared,
                                             int32_t i_series);
 
+/**
+ * Share of the visible pairs whose image position is farther than 0.9 of the range from where their window
+ * was cut; above 1 % windows are cut again.
+ * @param[in] range_px  reach of the correlation maps
+ */
+double cyc__share_far_away(const cyc_alignment *a, double range_px);
+
 #endif

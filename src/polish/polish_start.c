@@ -77,6 +77,20 @@ done:
 	return st;
 }
 
+/* Gain of the log-likelihood by the place found over all places near the expected one. */
+static double gain_over_near(const cyc_image_shift *found, double strength)
+{
+	return strength * (found->top - found->near);
+}
+
+bool cyc__is_found_elsewhere(const cyc_image_shift *found, double strength, double log_n_places)
+{
+	double none = 0.5 * strength * strength * found->power,
+		   gain = strength * found->top - none - log_n_places,
+		   over_near = gain_over_near(found, strength) - log_n_places;
+	return found->n_images > 0 && found->is_found && fmin(gain, over_near) > log(LEAST_ODDS);
+}
+
 static cyc_status look_for_tilt(double shift_A[2], bool *is_moved, const cyc_alignment *a, int32_t f,
                                 double strength, cyc_prediction_pass *pass, const cyc_particle_set *set,
                                 int32_t i_series)
@@ -85,17 +99,15 @@ static cyc_status look_for_tilt(double shift_A[2], bool *is_moved, const cyc_ali
 	const cyc_tilt_series *ts = a->ts;
 	cyc_image_shift found;
 	CYC_TRY(cyc_image_shift_find(&found, pass, ts, f, set, i_series, cyc_local_map_reach(a->grid)));
-	double n_places = log((double)ts->image_nx * ts->image_ny),
-		   none = 0.5 * strength * strength * found.power;
-	double gain = strength * found.top - none - n_places,
-		   over_near = strength * (found.top - found.near) - n_places;
-	*is_moved = found.n_images > 0 && found.is_found && fmin(gain, over_near) > log(LEAST_ODDS);
+	double log_n_places = log((double)ts->image_nx * ts->image_ny);
+	*is_moved = cyc__is_found_elsewhere(&found, strength, log_n_places);
 	for (int k = 0; k < 2 && *is_moved; k++) shift_A[k] = found.shift_px[k] * ts->pixel_size_A;
 	if (*is_moved)
 		cyc_warn("tilt series %s, row %d: its particles are %.1f Å from where its shift puts them "
 		         "(log-likelihood +%.0f over all nearby positions, less %.0f for the number of positions): "
 		         "the refinement starts from there",
-		         ts->name, f + 1, hypot(shift_A[0], shift_A[1]), over_near + n_places, n_places);
+		         ts->name, f + 1, hypot(shift_A[0], shift_A[1]), gain_over_near(&found, strength),
+		         log_n_places);
 	else
 		cyc_warn("tilt series %s, row %d: its particles are not found, neither where expected nor elsewhere "
 		         "in the image; its shift and angles follow the prior",

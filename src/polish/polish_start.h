@@ -3,6 +3,7 @@
 #define CYC_POLISH_START_H
 
 #include "polish/alignment.h"
+#include "polish/image_shift.h"
 #include "reference/prediction_pass.h"
 
 /**
@@ -18,6 +19,14 @@
 CYC_MUST_CHECK cyc_status cyc_polish_find_lost_tilts(double *shifts_A, bool *is_moved, const cyc_alignment *a,
                                                      cyc_prediction_pass *pass, const cyc_particle_set *set,
                                                      int32_t i_series);
+
+/**
+ * Whether a tilt's particles are where the whole image shows them best: by odds of 100 to 1 over no particles
+ * at all, and over any place near the expected one, the number of places in the image considered. (T6.16)
+ * @param[in] strength      S of the series
+ * @param[in] log_n_places  logarithm of the number of pixels
+ */
+bool cyc__is_found_elsewhere(const cyc_image_shift *found, double strength, double log_n_places);
 
 /**
  * The series' angles and shifts before any refinement: columns cycInput* of its table,

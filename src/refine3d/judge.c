@@ -11,8 +11,7 @@
 static const double LOW_BAND_A = 20;
 static const double LEAST_WEIGHT = 1e-4; /* a smaller one is zero, and costs no time */
 
-/* Last shell of the low band. */
-static int32_t band_end(const cyc_refine3d_job *j, int32_t radius)
+int32_t cyc__low_band_end(const cyc_refine3d_job *j, int32_t radius)
 {
 	int32_t shell = (int32_t)(j->crop_px * j->box.pixel_size_A / LOW_BAND_A);
 	return shell < radius / 2 ? shell : radius / 2;
@@ -21,7 +20,7 @@ static int32_t band_end(const cyc_refine3d_job *j, int32_t radius)
 void cyc_refine3d_note_agreement(cyc_found_pose *out, const cyc_refine3d_job *j, cyc_pose_agreement *shells,
                                  cyc_pose_work *work, const cyc_pose_data *data, const cyc_pose_reference *r)
 {
-	int32_t n_shells = j->crop_px / 2 + 1, end = band_end(j, r->radius);
+	int32_t n_shells = j->crop_px / 2 + 1, end = cyc__low_band_end(j, r->radius);
 	memset(shells, 0, (size_t)n_shells * sizeof *shells);
 	memset(out->agreement, 0, sizeof out->agreement);
 	cyc_pose_agree(shells, work, data, r, &out->pose, r->radius);

@@ -243,6 +243,9 @@ CYC_MUST_CHECK cyc_status cyc_refine3d_create_posed(cyc_refine3d_job *j);
 void cyc_refine3d_join_frames(cyc_refine3d_job *j);
 /** Update the posed particles to the current poses. */
 void cyc_refine3d_apply_poses(cyc_refine3d_job *j);
+/** Last shell of the band of low resolution, in which particles are compared with a reference of `radius`
+ * shells: 20 Å, or an octave below its limit. (8.7) */
+int32_t cyc__low_band_end(const cyc_refine3d_job *j, int32_t radius);
 /** Agreement of a particle's images with the reference at the pose that was found. @param[out] shells  crop/2
  * + 1, work memory */
 void cyc_refine3d_note_agreement(cyc_found_pose *out, const cyc_refine3d_job *j, cyc_pose_agreement *shells,

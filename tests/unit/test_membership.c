@@ -129,6 +129,39 @@ static void few_are_far_below_by_chance(void **state)
 	assert_true(n_far > 0.4 * SHARE * n && n_far < 2.5 * SHARE * n); /* 27 expected */
 }
 
+/* Far below is three standard deviations of the particles and the noise; below half of what is typical those
+ * of the noise alone count. (T8.24) */
+static void far_below_is_three_standard_deviations(void **state)
+{
+	(void)state;
+	static const struct {
+		double scatter, noise, missing;
+		bool is_far;
+	} CASES[] = {
+		{ 0.08, 0.06, 0.28, false },
+		{ 0.08, 0.06, 0.32, true }, /* 0.1 in all */
+		{ 0, 0.12, 0.34, false },
+		{ 0, 0.12, 0.38, true }, /* of the noise only */
+		{ 0.3, 0.05, 0.45, false },
+		{ 0.3, 0.05, 0.55, true }, /* particles differ; that one is nearer to 0 */
+		{ 0.3, 0.2, 0.57, false },
+		{ 0.3, 0.2, 0.63, true }, /* by more than noise explains */
+	};
+	for (size_t k = 0; k < sizeof CASES / sizeof *CASES; k++)
+		for (double typical = 0.5; typical < 3; typical *= 2) {
+			const cyc_membership m = { .typical = typical,
+				                       .scatter = cyc_square(typical * CASES[k].scatter),
+				                       .is_told_apart = true };
+			cyc_agreement a = {
+				{ { 1, 0.01 }, { typical * (1 - CASES[k].missing), cyc_square(typical * CASES[k].noise) } }
+			};
+			if (cyc_membership_is_far_below(&m, &a) != CASES[k].is_far)
+				fail_msg("case %d of typical strength %g", (int)k, typical);
+			a.band[CYC_BAND_HIGH].variance = 0;
+			assert_false(cyc_membership_is_far_below(&m, &a));
+		}
+}
+
 /* Where the kinds overlap, of those with probability p the share p are particles. */
 static void probabilities_are_shares(void **state)
 {
@@ -283,6 +316,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(strong_evidence_tells_all_apart),
 		cmocka_unit_test(few_are_far_below_by_chance),
+		cmocka_unit_test(far_below_is_three_standard_deviations),
 		cmocka_unit_test(probabilities_are_shares),
 		cmocka_unit_test(two_strengths_are_both_particles),
 		cmocka_unit_test(no_evidence_leaves_the_share),

@@ -111,6 +111,48 @@ static void resolution_can_be_limited(void **state)
 	cyc_backend_close(&be);
 }
 
+/* A reference reaches to the last shell before its FSC first falls below 0.143, whatever comes behind; one
+ * that agrees in less than three shells is refused. */
+static void references_end_where_half_maps_stop_agreeing(void **state)
+{
+	(void)state;
+	enum { N_SHELLS = S / 2 + 1 };
+	static const double THRESHOLD = 0.143, BEHIND = 0.9;
+	cyc_backend *be = NULL;
+	ASSERT_OK(cyc_backend_open(&be, "cpu", 1));
+	for (int last = 2; last < S / 2 - 2; last++)
+		for (int k = 0; k < 2; k++) {
+			cyc_reference *r = NULL;
+			cyc_volume *half[2] = { NULL, NULL };
+			double fsc[N_SHELLS];
+			for (int i = 0; i < N_SHELLS; i++)
+				fsc[i] = i < last        ? 1
+				         : i == last     ? THRESHOLD + 0.01
+				         : i == last + 1 ? THRESHOLD - 0.01
+				                         : k * BEHIND;
+			for (int h = 0; h < 2; h++) ASSERT_OK(cyc_volume_create(&half[h], S, S, S, PIXEL_A));
+			const cyc_reference_spec spec = { .fsc = fsc,
+				                              .n_fsc = N_SHELLS,
+				                              .fsc_box = S,
+				                              .box_px = S,
+				                              .pixel_size_A = PIXEL_A,
+				                              .grey_scale = 1,
+				                              .no_grids = true };
+			if (last < 3) {
+				ASSERT_FAILS(cyc_reference_from_maps(&r, be, half, &spec), CYC_E_DATA, "0.143",
+				             "too low a resolution");
+			} else {
+				ASSERT_OK(cyc_reference_from_maps(&r, be, half, &spec));
+				assert_int_equal(r->radius, last);
+				assert_true(fabs(r->wiener[last] - fsc[last]) < 1e-12);
+				assert_true(r->wiener[last + 1] == 0);
+			}
+			for (int h = 0; h < 2; h++) cyc_volume_destroy(&half[h]);
+			cyc_reference_destroy(&r);
+		}
+	cyc_backend_close(&be);
+}
+
 static void what_does_not_fit_is_refused_with_a_remedy(void **state)
 {
 	(void)state;
@@ -160,6 +202,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(slices_are_transforms_of_projections),
 		cmocka_unit_test(resolution_can_be_limited),
+		cmocka_unit_test(references_end_where_half_maps_stop_agreeing),
 		cmocka_unit_test(what_does_not_fit_is_refused_with_a_remedy),
 	};
 	return cmocka_run_group_tests(tests, set_up, temp_dir_remove);

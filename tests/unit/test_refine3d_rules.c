@@ -132,6 +132,81 @@ static void refined_poses_bring_the_width_of_their_prior(void **state)
 	cyc_symmetry_destroy(&c2);
 }
 
+/* However well offsets are known and however little they change, their prior stays as wide as RELION's,
+ * 1.41 A: it must not hold back the few that are off. (T8.13) */
+static void offsets_keep_room(void **state)
+{
+	(void)state;
+	enum { N = 10 };
+	static const double LEAST_A = 1.4142, ERROR_A = 0.2;
+	static cyc_mat3 identity = { { { 1, 0, 0 }, { 0, 1, 0 }, { 0, 0, 1 } } };
+	cyc_symmetry none = { .n = 1, .ops = &identity };
+	cyc_particle particles[N] = { 0 };
+	cyc_refined refined[N] = { 0 };
+	const cyc_particle_set set = { .n = N, .particles = particles };
+	cyc_refine3d_job j = { .particles = &set, .refined = refined, .symmetry = &none };
+	for (int i = 0; i < N; i++) {
+		particles[i].half = i % 2;
+		refined[i].probability = 1;
+		refined[i].pose.R_tomo_ref = refined[i].prior.R_tomo_ref = identity;
+		for (int k = 0; k < CYC_POSE_PARAMETERS; k++) refined[i].error[k] = k < 3 ? 0.01 : ERROR_A;
+	}
+	for (int h = 0; h < 2; h++) {
+		j.state.sigma_angle_rad[h] = 0.1;
+		j.state.sigma_offset_A[h] = 10;
+		for (int k = 0; k < 4; k++) j.state.error_factor[h][k] = 1;
+	}
+	ASSERT_OK(cyc_refine3d_learn_priors(&j, 1));
+	for (int h = 0; h < 2; h++) {
+		if (!(fabs(j.state.sigma_offset_A[h] / LEAST_A - 1) < 1e-3))
+			fail_msg("a width of %.4f A", j.state.sigma_offset_A[h]);
+		assert_true(j.state.sigma_angle_rad[h] == 0.1); /* of offsets alone */
+	}
+}
+
+/* Standard errors are those of the inverse curvature: of two parameters that make up for each other, each is
+ * known less well than with the other held. The mass of the maximum is the inverse root of the determinant.
+ * (T8.10) */
+static void errors_are_those_of_the_inverse_curvature(void **state)
+{
+	(void)state;
+	static const double CORRELATION = 0.8;
+	cyc_pose_derivatives at = { 0 };
+	double error[CYC_POSE_PARAMETERS], log_root = 0;
+	for (int k = 0; k < CYC_POSE_PARAMETERS; k++) at.curvature[k][k] = cyc_square(10.0 + k);
+	at.curvature[1][4] = at.curvature[4][1] = CORRELATION * sqrt(at.curvature[1][1] * at.curvature[4][4]);
+	double found = cyc_peak_errors(error, &at);
+	for (int k = 0; k < CYC_POSE_PARAMETERS; k++) {
+		double others = k == 1 || k == 4 ? sqrt(1 - CORRELATION * CORRELATION) : 1;
+		assert_true(fabs(error[k] * (10 + k) * others - 1) < 1e-9);
+		log_root -= log(10 + k);
+	}
+	assert_true(fabs(found - log_root + 0.5 * log(1 - CORRELATION * CORRELATION)) < 1e-9);
+	at.curvature[2][2] = -1; /* no maximum */
+	(void)cyc_peak_errors(error, &at);
+	for (int k = 0; k < CYC_POSE_PARAMETERS; k++) assert_true(error[k] == 0);
+}
+
+/* Particles are compared with the reference below and above 20 A, or an octave below the limit of a reference
+ * that does not reach far beyond that. (8.7) */
+static void bands_part_at_twenty_angstroms(void **state)
+{
+	(void)state;
+	static const struct {
+		int32_t crop_px;
+		double pixel_size_A;
+		int32_t radius, end;
+	} CASES[] = {
+		{ 100, 2, 40, 10 },   { 100, 2, 20, 10 }, { 100, 2, 19, 9 }, { 100, 2, 12, 6 },
+		{ 128, 1.35, 60, 8 }, { 60, 4, 30, 12 },  { 60, 4, 16, 8 },
+	};
+	for (size_t k = 0; k < sizeof CASES / sizeof *CASES; k++) {
+		cyc_refine3d_job j = { .crop_px = CASES[k].crop_px };
+		j.box.pixel_size_A = CASES[k].pixel_size_A;
+		assert_int_equal(cyc__low_band_end(&j, CASES[k].radius), CASES[k].end);
+	}
+}
+
 /* White noise filtered to A exp(-r/length), alike in both maps, and white noise of each map's own. */
 static cyc_volume *noisy_map(int32_t n, uint32_t own)
 {
@@ -198,6 +273,9 @@ int main(void)
 	const struct CMUnitTest tests[] = { cmocka_unit_test(shares_are_those_of_masses),
 		                                cmocka_unit_test(priors_may_be_narrower_than_errors),
 		                                cmocka_unit_test(refined_poses_bring_the_width_of_their_prior),
+		                                cmocka_unit_test(offsets_keep_room),
+		                                cmocka_unit_test(errors_are_those_of_the_inverse_curvature),
+		                                cmocka_unit_test(bands_part_at_twenty_angstroms),
 		                                cmocka_unit_test(phases_are_random_where_maps_differ) };
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
