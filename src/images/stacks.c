@@ -88,7 +88,8 @@ static cyc_status find_file(char **file, cyc_mrc_info *info, const cyc_star_bloc
 	CYC_TRY(cyc_mrc_join_name(file, root, name));
 	st = cyc_mrc_read_info(info, *file);
 	if (st == CYC_E_IO)
-		cyc_error_hint("paths in STAR files are relative to the project folder: give it with --root");
+		cyc_error_hint("paths in STAR files are relative to the project folder: give it with --root; without "
+		               "--from-stacks a box (--b) is cut from the tilt images");
 	CYC_TRY(st);
 done:
 	return st;

@@ -54,7 +54,7 @@ running=$(grep "^as cyclotomo's own command: cyclotomo refine " dry) || fail "no
 for words in "optimisation-set EX_ctf4/optimisation_set_asu.star" "lowpass 5" "join 40" "healpix-order 5" "local-from 4" "offset-range 3" "offset-step 2"; do
 	grep -q -- " --$words " <<<"$running " || fail "settings of the refinement: no --$words in: $running"
 done
-tr -s '\n ' ' ' <out | grep -q 'stacks are not read: windows of 192 px .* maps of the same 96 px at binning 1' || fail "not said what is cut out"
+tr -s '\n ' ' ' <out | grep -q "particle images are those that '[^']*' names: 2D stacks of 96 px at binning 1" || fail "not said what is refined"
 "$python" "$here/compare_files.py" "$gold" "$gold" J_pol1 >/dev/null
 if "$python" "$here/compare_files.py" "$gold" "$dir" J_pol1 >/dev/null; then fail "the comparison finds nothing"; fi
 
