@@ -271,7 +271,7 @@ static const cyc_relion_option OPTIONS[] = {
 	  .help =
 	      "Cut windows of this box (binned pixels) from the tilt images, instead of reading the images that "
 	      "the particles name.",
-	  .becomes = CYC_RELION_SAME,
+	  .becomes = CYC_RELION_OWN,
 	  .to = "box",
 	  .note = "--crop and --bin say the size of the maps" },
 };
