@@ -99,6 +99,9 @@ grep -q '^relion_tomo_align --p particles.star' J_pol/note.txt || fail "note.txt
 grep -q '"called_as": "relion_tomo_align --p' J_pol/run.json || fail "run.json has not the line that was typed"
 [ -e Reconstruct/job007/RELION_JOB_EXIT_SUCCESS ] && [ ! -e Reconstruct/job007/RELION_JOB_EXIT_FAILURE ] || fail "flags of a run that ended well"
 [ ! -e Reconstruct/job007/job.star ] || fail "the pipeline's job.star is written"
+# Warnings of the job name options as RELION does.
+expect 0 relion_mask_create --i Reconstruct/job007/merged.mrc --o mask_wide.mrc --ini_threshold 0.001 --extend_inimask 20 --width_soft_edge 5
+grep -q 'warning: .*border of the box: raise --ini_threshold (without the option it would be [0-9.e-]*), lower --extend_inimask or --width_soft_edge' err || fail "a warning in other words than RELION's"
 # The same as under cyclotomo's own name.
 "$cyclotomo" mask -q --input Reconstruct/job007/merged.mrc --lowpass 20 --threshold 0.1 --extend 3 --soft-edge 5 --output mask_own.mrc >/dev/null 2>&1
 cmp mask_own.mrc mask_relion.mrc || fail "masks differ"
