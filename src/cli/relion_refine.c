@@ -185,8 +185,9 @@ static const cyc_relion_option OPTIONS[] = {
 	       "coefficients count as much as their weights"),
 	ALWAYS_FLAG("--normalised_subtomo", "Volumes are divided by their multiplicity.", BY_WEIGHTS),
 	ALWAYS_FLAG("--skip_subtomo_multi", "Volumes have no multiplicity.", BY_WEIGHTS),
-	ALWAYS_FLAG("--ctf3d_not_squared", "CTF volumes are not squared.",
-	            "the optics table says whether images are multiplied by the CTF, and so which of the two it is"),
+	ALWAYS_FLAG(
+		"--ctf3d_not_squared", "CTF volumes are not squared.",
+		"the optics table says whether images are multiplied by the CTF, and so which of the two it is"),
 	{ .name = "--NN",
 	  .type = CYC_OPT_FLAG,
 	  .help = "Nearest-neighbour interpolation of references.",
