@@ -46,9 +46,10 @@ typedef struct {
 	int32_t *n_views;       /**< by particle of the set: images that show it; 0 for volumes */
 	bool *has_all_tilts; /**< by particle: the stack has a section for every tilt, seen or not, as WarpTools
 	                        writes it */
-	cyc_vec3 *origins_A; /**< by particle: offset that is left, subtomogram axes */
-	char **data_files;   /**< by particle, with the root */
-	char **weight_files; /**< by particle, with the root; NULL for stacks */
+	bool *has_multiplicity;  /**< by particle: multiplicities follow in the file of the weights */
+	cyc_vec3 *origins_A;     /**< by particle: offset that is left, subtomogram axes */
+	char **data_files;       /**< by particle, with the root */
+	char **weight_files;     /**< by particle, with the root; NULL for stacks */
 	cyc_mrc_info *data_info; /**< by particle */
 } cyc_stacks;
 
@@ -74,8 +75,8 @@ CYC_MUST_CHECK cyc_status cyc_stacks_read(float *images, const cyc_stacks *s, in
  * weights
  * @param[out] weight        N x N x (N/2+1) float, corner origin: sum of spread c^2; the CTF c itself if the
  * optics group says that volumes are not multiplied by it
- * @param[out] multiplicity  the same: sum of what was spread, of 1; or NULL
- * @return CYC_E_SHAPE also for multiplicities that the file does not have
+ * @param[out] multiplicity  the same: sum of what was spread, of 1; untouched if the file has none
+ * (has_multiplicity). Or NULL.
  */
 CYC_MUST_CHECK cyc_status cyc_stacks_read_volume(float *data, float *weight, float *multiplicity,
                                                  const cyc_stacks *s, int64_t i);

@@ -159,6 +159,8 @@ CYC_MUST_CHECK cyc_status cyc_shell_line(char **out, int n_words, char *const *w
 void cyc_console_begin(const char *command);
 /** Lines of the log that are no warnings go to `f` from now on (stdout under RELION's names; else stderr). */
 void cyc_console_talk_on(FILE *f);
+/** Messages from now on are put into other words first; NULL: they are not. Called from any thread. */
+void cyc_console_word(void (*words)(char *to, size_t size, const char *text));
 void cyc_console_set_level(bool is_quiet, bool is_verbose);
 bool cyc_console_is_verbose(void);
 /** Wipe a progress bar before other text is written. */

@@ -7,7 +7,8 @@
 
 static struct {
 	const char *command;
-	FILE *talk;   /* of what is no warning; NULL: stderr */
+	FILE *talk; /* of what is no warning; NULL: stderr */
+	void (*words)(char *to, size_t size, const char *text);
 	double start; /* by cyc_clock_s() */
 	bool is_terminal, is_verbose, has_bar;
 	/* Progress of one stage. */
@@ -18,6 +19,7 @@ static struct {
 
 static FILE *talk(void) { return g_console.talk ? g_console.talk : stderr; }
 void cyc_console_talk_on(FILE *f) { g_console.talk = f; }
+void cyc_console_word(void (*words)(char *to, size_t size, const char *text)) { g_console.words = words; }
 
 double cyc_console_seconds(void) { return cyc_clock_s() - g_console.start; }
 bool cyc_console_is_verbose(void) { return g_console.is_verbose; }
@@ -55,7 +57,13 @@ static void print_wrapped(FILE *f, const char *text, size_t column)
 static void on_log(void *user, cyc_log_level level, const char *text)
 {
 	(void)user;
+	char worded[4096];
 	cyc_console_clear();
+	/* Longer ones than fit stay as they are. */
+	if (g_console.words && strlen(text) < sizeof worded / 2) {
+		g_console.words(worded, sizeof worded, text);
+		text = worded;
+	}
 	const char *prefix = level == CYC_LOG_WARN ? "warning: " : level == CYC_LOG_ERROR ? "error: " : "";
 	/* Results on stdout come before the log lines that follow them, also when both go to one file. */
 	fflush(stdout);

@@ -542,6 +542,13 @@ done:
 	return st;
 }
 
+/* The job's own messages name options as cyclotomo's command does. */
+static const cyc_relion_program *g_running;
+static void respell_message(char *to, size_t size, const char *text)
+{
+	cyc_relion_respell(to, size, g_running, text);
+}
+
 static cyc_status run_call(const cyc_relion_call *c, const cyc_relion_continuation *old, int argc,
                            char **argv, bool *has_run)
 {
@@ -559,7 +566,10 @@ static cyc_status run_call(const cyc_relion_call *c, const cyc_relion_continuati
 	CYC_TRY(prepare_pipeline(c));
 	if (c->program->keeps_call) CYC_TRY(cyc_relion_keep_call(&kept, argc, argv));
 	*has_run = true;
+	g_running = c->program;
+	cyc_console_word(respell_message);
 	st = c->program->run(c->n_words, c->words);
+	cyc_console_word(NULL);
 	cyc_error record = *cyc_error_get();
 	cyc_status written = cyc_relion_end_call(&kept, st);
 	if (st == CYC_OK) st = written;

@@ -1,16 +1,16 @@
 #include "relion.h"
 
 #include "cyclotomo/refine3d.h"
+#include "project/labels.h"
 
 #include <stdlib.h>
 #include <string.h>
 
 cyc_status cyc_cmd_refine(int argc, char **argv);
 
-static const char OWN_NOISE[] = "noise spectra are measured in the tilt images";
-static const char NO_STACKS[] = "particle images are cut from the tilt images; stacks are not read";
-static const char NO_VOLUMES[] =
-	"subtomogram volumes are not read; particle images are cut from the tilt images";
+static const char OWN_NOISE[] = "noise spectra are measured in the images";
+static const char CACHED[] = "images stay in memory as far as --cache allows";
+static const char BY_WEIGHTS[] = "it is seen in the weights of the volumes";
 static const char SIGMA[] =
 	"not used in local searches (as in RELION, unless all three are given); refused in global ones";
 static const char ONLY_AUTO[] = "only 3D auto-refinement of one map is done here";
@@ -131,7 +131,7 @@ static const cyc_relion_option OPTIONS[] = {
 	UNSUPPORTED_FLAG("--ctf_intact_first_peak", "Ignore the CTF before its first peak.", NULL),
 	UNSUPPORTED_FLAG("--only_flip_phases", "Flip phases only.", NULL),
 	UNSUPPORTED_FLAG("--ctf_phase_flipped", "Phases are already flipped.", NULL),
-	ALWAYS_FLAG("--pad_ctf", "Padded CTFs.", "windows are larger than the particle's box"),
+	ALWAYS_FLAG("--pad_ctf", "Padded CTFs.", "weights allow for what the crop does to the CTF"),
 	ALWAYS_FLAG("--flatten_solvent", "Mask the reference.", "it is always masked"),
 	ALWAYS_FLAG("--zero_mask", "Zeros outside the particle diameter.",
 	            "it is always filled with zeros, never with noise"),
@@ -182,10 +182,12 @@ static const cyc_relion_option OPTIONS[] = {
 	NUMBER("--strict_lowres_exp", "<Å>", "Lowest resolution used for poses.", "-1", CYC_RELION_UNSUPPORTED,
 	       NULL),
 	NUMBER("--subtomo_multi_thr", "<fraction>", "Minimum multiplicity in volumes.", "0.01", CYC_RELION_UNUSED,
-	       NO_VOLUMES),
-	ALWAYS_FLAG("--normalised_subtomo", "Volumes are divided by their multiplicity.", NO_VOLUMES),
-	ALWAYS_FLAG("--skip_subtomo_multi", "Volumes have no multiplicity.", NO_VOLUMES),
-	ALWAYS_FLAG("--ctf3d_not_squared", "CTF volumes are not squared.", NO_VOLUMES),
+	       "coefficients count as much as their weights"),
+	ALWAYS_FLAG("--normalised_subtomo", "Volumes are divided by their multiplicity.", BY_WEIGHTS),
+	ALWAYS_FLAG("--skip_subtomo_multi", "Volumes have no multiplicity.", BY_WEIGHTS),
+	ALWAYS_FLAG(
+		"--ctf3d_not_squared", "CTF volumes are not squared.",
+		"the optics table says whether images are multiplied by the CTF, and so which of the two it is"),
 	{ .name = "--NN",
 	  .type = CYC_OPT_FLAG,
 	  .help = "Nearest-neighbour interpolation of references.",
@@ -248,22 +250,31 @@ static const cyc_relion_option OPTIONS[] = {
 	  .note = "CPU cores are used; --backend cuda, which has not been tested, asks for a GPU",
 	  .may_be_bare = true },
 	ALWAYS_FLAG("--cpu", "Vectorised code.", "it always is"),
-	ALWAYS_FLAG("--preread_images", "All stacks into memory.", NO_STACKS),
+	ALWAYS_FLAG("--preread_images", "All stacks into memory.", CACHED),
 	{ .name = "--scratch_dir",
 	  .type = CYC_OPT_TEXT,
 	  .unit = "<folder>",
 	  .help = "Copy stacks there first.",
 	  .becomes = CYC_RELION_ALWAYS,
-	  .note = NO_STACKS },
-	NUMBER("--keep_free_scratch", "<GB>", "Room to leave there.", "10", CYC_RELION_ALWAYS, NO_STACKS),
-	ALWAYS_FLAG("--reuse_scratch", "Reuse earlier copies.", NO_STACKS),
-	ALWAYS_FLAG("--keep_scratch", "Leave them there.", NO_STACKS),
+	  .note = CACHED },
+	NUMBER("--keep_free_scratch", "<GB>", "Room to leave there.", "10", CYC_RELION_ALWAYS, CACHED),
+	ALWAYS_FLAG("--reuse_scratch", "Reuse earlier copies.", CACHED),
+	ALWAYS_FLAG("--keep_scratch", "Leave them there.", CACHED),
 	ALWAYS_FLAG("--no_parallel_disc_io", "One rank reads for all.", "one process does"),
 	ALWAYS_FLAG("--dont_combine_weights_via_disc", "Sums go from rank to rank.",
 	            "there is one sum per half-set"),
-	ALWAYS_FLAG("--dont_check_norm", "Do not check the images' norm.", "stacks are not read"),
+	ALWAYS_FLAG("--dont_check_norm", "Do not check the images' norm.", "their noise is measured"),
 	WHOLE("--verb", "<n>", "0: print nothing.", "1", CYC_RELION_READ, "0: --quiet"),
 	CYC_RELION_COMMON_OPTIONS,
+	{ .name = "--b,--box",
+	  .type = CYC_OPT_INT,
+	  .unit = "<px>",
+	  .help =
+	      "Cut windows of this box (binned pixels) from the tilt images, instead of reading the images that "
+	      "the particles name.",
+	  .becomes = CYC_RELION_OWN,
+	  .to = "box",
+	  .note = "--crop and --bin say the size of the maps" },
 };
 
 /* RELION writes its version into the first line of its files. */
@@ -388,6 +399,43 @@ done:
 	return st;
 }
 
+static const char *given_text(const cyc_relion_call *c, const char *name)
+{
+	const char *text = cyc_relion_text(c, name);
+	return text[0] ? text : NULL;
+}
+
+/* The particles' table has the column of an extraction. Files that cannot be read are reported by the job. */
+static bool have_images(const cyc_relion_call *c)
+{
+	const cyc_project_input in = { .root = cyc_relion_text(c, "--root"),
+		                           .optimisation_set = given_text(c, "--ios"),
+		                           .particles = given_text(c, "--i"),
+		                           .tomograms = given_text(c, "--tomograms") };
+	cyc_optimisation_set *set = NULL;
+	cyc_star *star = NULL;
+	char *path = NULL;
+	bool have = false;
+	if (cyc_project_resolve(&set, &in) == CYC_OK && cyc_path_join(&path, in.root, set->particles) == CYC_OK &&
+	    cyc_star_read(&star, path) == CYC_OK) {
+		const cyc_star_block *b = cyc_star_find(star, "particles");
+		const char *name = b && cyc_star_n_rows(b) > 0 ? cyc_star_text_of(b, 0, CYC_RLN_IMAGE_NAME) : NULL;
+		have = name && name[0];
+	}
+	cyc_star_destroy(&star);
+	cyc_free(path);
+	cyc_optimisation_set_destroy(&set);
+	cyc_error_clear();
+	return have;
+}
+
+/* RELION refines the images that the particles name: they may have been edited, or be all there is. */
+static cyc_status emit_images(cyc_relion_call *c)
+{
+	bool is_said = cyc_relion_is_given(c, "--b") || cyc_relion_is_given(c, "--from-stacks");
+	return !is_said && have_images(c) ? cyc_relion_emit(c, "from-stacks", NULL) : CYC_OK;
+}
+
 static cyc_status translate(cyc_relion_call *c)
 {
 	cyc_status st = CYC_OK;
@@ -395,6 +443,7 @@ static cyc_status translate(cyc_relion_call *c)
 	CYC_TRY(check_kind(c));
 	CYC_TRY(check_sigmas(c));
 	CYC_TRY(emit_folder(c));
+	CYC_TRY(emit_images(c));
 	if (cyc_relion_is_given(c, "--continue")) CYC_TRY(cyc_relion_emit(c, "resume", NULL));
 	if (!cyc_relion_is_given(c, "--solvent_correct_fsc"))
 		CYC_TRY(cyc_relion_emit(c, "no-fsc-correction", NULL));
@@ -629,7 +678,7 @@ done:
 extern const cyc_relion_program cyc_relion_refine;
 const cyc_relion_program cyc_relion_refine = {
 	.name = "relion_refine",
-	.summary = "Refine orientation and position of every particle, directly from the tilt images",
+	.summary = "Refine orientation and position of every particle",
 	.command = "refine",
 	.run = cyc_cmd_refine,
 	.table = &cyc_refine3d_table,

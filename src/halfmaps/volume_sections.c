@@ -13,6 +13,8 @@ enum { SPARE_SECTIONS = 6 };
 static const double LEAST_AROUND =
 	0.02;                            /* of the box, around the particle: less tells nothing of the noise */
 static const double NEGATIVE = 1e-3; /* of the largest weight: more is no rounding */
+static const double FEW = 0.1;       /* of the mean multiplicity of a shell */
+static const double LEAST_FEW = 20;  /* coefficients, to tell sums from means */
 
 struct cyc_volume_sections {
 	cyc_backend *be;
@@ -24,7 +26,7 @@ struct cyc_volume_sections {
 	cyc_reference_scratch scratch;
 	cyc_fft3 *fft;
 	cyc_cfloat *transform;
-	float *weight; /* half volume */
+	float *weight, *multiplicity; /* half volumes */
 	cyc_volume *map;
 	double *lookup;    /* N: transform of trilinear spreading along one axis */
 	cyc_vec3 place_px; /* of the particle, from voxel N/2 */
@@ -44,6 +46,7 @@ void cyc_volume_sections_destroy(cyc_volume_sections **p)
 	cyc_fft3_destroy(&s->fft);
 	cyc_free(s->transform);
 	cyc_free(s->weight);
+	cyc_free(s->multiplicity);
 	cyc_volume_destroy(&s->map);
 	cyc_free(s->lookup);
 	cyc_free(s);
@@ -74,8 +77,9 @@ double cyc_volume_sections_bytes(int32_t N, int32_t s, int n_threads)
 {
 	int32_t m = cyc_reference_grid(N, s);
 	return cyc_reference_bytes(N, s) + cyc_reference_scratch_bytes(N, s) + cyc_fft3_bytes(m, n_threads) +
-	       cyc_fft3_bytes(N, n_threads) + cyc_map_bytes(N) + 1.5 * cyc_transform_bytes(N) +
-	       2.0 * CYC_SECTIONS_AT_ONCE * (double)cyc_half_count2(s) * sizeof(cyc_cfloat);
+	       cyc_fft3_bytes(N, n_threads) + cyc_map_bytes(N) + 2 * cyc_transform_bytes(N) +
+	       2.0 * CYC_SECTIONS_AT_ONCE * (double)cyc_half_count2(s) * sizeof(cyc_cfloat) +
+	       (double)N * (N + 2) * sizeof(double);
 }
 
 cyc_status cyc_volume_sections_create(cyc_volume_sections **out, cyc_backend *be,
@@ -100,6 +104,7 @@ cyc_status cyc_volume_sections_create(cyc_volume_sections **out, cyc_backend *be
 	CYC_TRY(cyc_fft3_create(&s->fft, N, cyc_backend_n_threads(be)));
 	CYC_TRY(cyc_alloc(&s->transform, cyc_half_count3(N), sizeof *s->transform));
 	CYC_TRY(cyc_alloc(&s->weight, cyc_half_count3(N), sizeof *s->weight));
+	CYC_TRY(cyc_alloc(&s->multiplicity, cyc_half_count3(N), sizeof *s->multiplicity));
 	CYC_TRY(cyc_volume_create(&s->map, N, N, N, spec->stacks->pixel_size_A));
 	CYC_TRY(cyc_alloc(&s->lookup, N, sizeof *s->lookup));
 	for (int32_t i = 0; i < N; i++) s->lookup[i] = cyc_square(cyc_sinc((double)(i - N / 2) / N));
@@ -112,24 +117,67 @@ done:
 
 /* ---------------------------------------------------------------- reading */
 
-static cyc_status check_weight(const cyc_volume_sections *s, const char *file)
+/* What a plane of values has, so that all of them are looked at by all threads. */
+typedef struct {
+	const float *values;
+	size_t n; /* of a plane */
+	float *least, *most;
+	bool *is_finite;
+} looking;
+
+static cyc_status look_task(void *arg, int64_t z, int i_thread)
+{
+	(void)i_thread;
+	const looking *a = arg;
+	const float *v = a->values + (size_t)z * a->n;
+	a->is_finite[z] = true;
+	for (size_t i = 0; i < a->n; i++) {
+		if (!isfinite(v[i])) a->is_finite[z] = false;
+		if (v[i] < a->least[z]) a->least[z] = v[i];
+		if (v[i] > a->most[z]) a->most[z] = v[i];
+	}
+	return CYC_OK;
+}
+
+/* The least and the largest of n_planes x n values, 0 being among them. */
+static cyc_status find_range(float range[2], bool *are_finite, const float *values, int32_t n_planes,
+                             size_t n, int n_threads)
 {
 	cyc_status st = CYC_OK;
-	float least = 0, most = 0;
-	for (size_t i = 0; i < cyc_half_count3(s->spec.stacks->box_px); i++) {
-		CYC_CHECK(isfinite(s->weight[i]), CYC_E_DATA, "'%s' has weights that are not numbers", file);
-		if (s->weight[i] < least) least = s->weight[i];
-		if (s->weight[i] > most) most = s->weight[i];
+	looking a = { .values = values, .n = n };
+	CYC_TRY(cyc_alloc(&a.least, n_planes, sizeof *a.least));
+	CYC_TRY(cyc_alloc(&a.most, n_planes, sizeof *a.most));
+	CYC_TRY(cyc_alloc(&a.is_finite, n_planes, sizeof *a.is_finite));
+	CYC_TRY(cyc_parallel_for(n_planes, n_threads, look_task, &a));
+	range[0] = range[1] = 0;
+	*are_finite = true;
+	for (int32_t z = 0; z < n_planes; z++) {
+		range[0] = fminf(range[0], a.least[z]);
+		range[1] = fmaxf(range[1], a.most[z]);
+		*are_finite = *are_finite && a.is_finite[z];
 	}
-	CYC_CHECK(most > 0, CYC_E_DATA, "'%s': the weights are zero everywhere, so that the volume says nothing",
-	          file);
+done:
+	cyc_free(a.least);
+	cyc_free(a.most);
+	cyc_free(a.is_finite);
+	return st;
+}
+
+static cyc_status check_weight(const cyc_volume_sections *s, const char *file, bool is_premultiplied)
+{
+	cyc_status st = CYC_OK;
+	int32_t N = s->spec.stacks->box_px;
+	float range[2];
+	bool are_finite;
+	CYC_TRY(find_range(range, &are_finite, s->weight, N, cyc_half_count2(N), cyc_backend_n_threads(s->be)));
+	CYC_CHECK(are_finite, CYC_E_DATA, "'%s' has weights that are not numbers", file);
+	CYC_CHECK(range[1] > 0, CYC_E_DATA,
+	          "'%s': the weights are zero everywhere, so that the volume says nothing", file);
 	CYC_CHECK(
-		s->spec.stacks->is_premultiplied[s->spec.stacks->particles->particles[s->i_particle].i_optics] == 0 ||
-			(double)least >= -NEGATIVE * (double)most,
-		CYC_E_DATA,
+		!is_premultiplied || (double)range[0] >= -NEGATIVE * (double)range[1], CYC_E_DATA,
 		"'%s' has a weight of %g; the squared CTF of volumes that are multiplied by it (%s is 1) is never "
 		"negative",
-		file, (double)least, CYC_RLN_CTF_DATA_ARE_CTF_PREMULTIPLIED);
+		file, (double)range[0], CYC_RLN_CTF_DATA_ARE_CTF_PREMULTIPLIED);
 done:
 	return st;
 }
@@ -137,35 +185,51 @@ done:
 static cyc_status check_data(const cyc_volume_sections *s, const char *file)
 {
 	cyc_status st = CYC_OK;
-	bool is_zero = true;
-	for (size_t i = 0; i < cyc_volume_count(s->map); i++) {
-		CYC_CHECK(isfinite(s->map->data[i]), CYC_E_DATA,
-		          "'%s' has values that are not numbers (NaN or infinite)", file);
-		if (s->map->data[i] != 0) is_zero = false;
-	}
-	CYC_CHECK(!is_zero, CYC_E_DATA, "'%s': the volume is zero everywhere", file);
+	int32_t N = s->map->nx;
+	float range[2];
+	bool are_finite;
+	CYC_TRY(
+		find_range(range, &are_finite, s->map->data, N, (size_t)N * (size_t)N, cyc_backend_n_threads(s->be)));
+	CYC_CHECK(are_finite, CYC_E_DATA, "'%s' has values that are not numbers (NaN or infinite)", file);
+	CYC_CHECK(range[0] < 0 || range[1] > 0, CYC_E_DATA, "'%s': the volume is zero everywhere", file);
 	double shift_px = hypot(hypot(s->place_px.x, s->place_px.y), s->place_px.z);
-	if (!(shift_px <= LARGEST_OFFSET * s->map->nx)) {
+	if (!(shift_px <= LARGEST_OFFSET * N)) {
 		st = cyc_error_raise(
 			CYC_E_DATA, __FILE__, __LINE__, __func__,
 			"'%s': its offsets (rlnOrigin...) shift the particle by %.1f px, out of its volume of "
 			"%d px",
-			file, shift_px, s->map->nx);
+			file, shift_px, N);
 		cyc_error_hint("extract again: 'cyclotomo extract' cuts at the refined positions");
 	}
 done:
 	return st;
 }
 
-/* A volume that was not multiplied by its CTF is, and the weight becomes the square of the CTF. */
-static cyc_status multiply_by_ctf(cyc_volume_sections *s)
+/* Data times a factor, and the weight times it once more. */
+typedef struct {
+	cyc_volume_sections *s;
+	const float *factor;
+} multiplying;
+
+static cyc_status multiply_task(void *arg, int64_t z, int i_thread)
+{
+	(void)i_thread;
+	const multiplying *a = arg;
+	size_t n = cyc_half_count2(a->s->map->nx);
+	for (size_t i = (size_t)z * n; i < (size_t)(z + 1) * n; i++) {
+		float factor = a->factor[i];
+		a->s->transform[i] *= factor;
+		a->s->weight[i] *= factor;
+	}
+	return CYC_OK;
+}
+
+static cyc_status multiply(cyc_volume_sections *s, const float *factor)
 {
 	cyc_status st = CYC_OK;
 	CYC_TRY(cyc_fft3_forward(s->transform, s->fft, s->map->data));
-	for (size_t i = 0; i < cyc_half_count3(s->map->nx); i++) {
-		s->transform[i] *= s->weight[i];
-		s->weight[i] *= s->weight[i];
-	}
+	CYC_TRY(cyc_parallel_for(s->map->nx, cyc_backend_n_threads(s->be), multiply_task,
+	                         &(multiplying){ .s = s, .factor = factor }));
 	CYC_TRY(cyc_fft3_inverse(s->map->data, s->fft, s->transform));
 done:
 	return st;
@@ -287,20 +351,28 @@ static cyc_status smooth_task(void *arg, int64_t z, int i_thread)
 	return CYC_OK;
 }
 
+static cyc_status centre_task(void *arg, int64_t z, int i_thread)
+{
+	(void)i_thread;
+	cyc_volume_sections *s = arg;
+	int32_t n = s->map->nx, sh = n / 2 + 1;
+	for (int32_t y = 0; y < n; y++)
+		for (int32_t x = 0; x < sh; x++) {
+			size_t i = ((size_t)z * (size_t)n + (size_t)y) * (size_t)sh + (size_t)x;
+			s->transform[i] = (x + y + z) % 2 ? -s->weight[i] : s->weight[i];
+		}
+	return CYC_OK;
+}
+
 /* The weights as a map: the mask mixes neighbouring coefficients, and so their weights. */
 static cyc_status smooth_weight(cyc_volume_sections *s, bool is_spread)
 {
 	cyc_status st = CYC_OK;
-	int32_t n = s->map->nx, sh = n / 2 + 1;
-	for (int32_t z = 0; z < n; z++)
-		for (int32_t y = 0; y < n; y++)
-			for (int32_t x = 0; x < sh; x++) {
-				size_t i = ((size_t)z * (size_t)n + (size_t)y) * (size_t)sh + (size_t)x;
-				s->transform[i] = (x + y + z) % 2 ? -s->weight[i] : s->weight[i];
-			}
+	int n_threads = cyc_backend_n_threads(s->be);
+	CYC_TRY(cyc_parallel_for(s->map->nx, n_threads, centre_task, s));
 	CYC_TRY(cyc_fft3_inverse(s->map->data, s->fft, s->transform));
-	CYC_TRY(cyc_parallel_for(n, cyc_backend_n_threads(s->be), smooth_task,
-	                         &(smoothing){ .s = s, .is_spread = is_spread }));
+	CYC_TRY(
+		cyc_parallel_for(s->map->nx, n_threads, smooth_task, &(smoothing){ .s = s, .is_spread = is_spread }));
 done:
 	return st;
 }
@@ -349,22 +421,56 @@ static cyc_status around_task(void *arg, int64_t z, int i_thread)
 	return CYC_OK;
 }
 
-/* Power by shell over the share of the volume, and the weights there. */
-static void add_shells(double *power, double *expected, const cyc_volume_sections *s, double unit)
+/* The shell of a coefficient, N/2 + 1 or more beyond the last one. */
+static int32_t shell_of(int32_t n, int32_t x, int32_t y, int32_t z)
 {
+	int32_t kz = z < n / 2 ? z : z - n, ky = y < n / 2 ? y : y - n;
+	return (int32_t)(sqrt((double)(x * x + ky * ky + kz * kz)) + 0.5);
+}
+
+typedef struct {
+	const cyc_volume_sections *s;
+	double unit;
+	double *sums; /* per plane: power and weights of N/2 + 1 shells each */
+} shell_sums;
+
+static cyc_status shell_task(void *arg, int64_t z, int i_thread)
+{
+	(void)i_thread;
+	const shell_sums *a = arg;
+	const cyc_volume_sections *s = a->s;
 	int32_t n = s->map->nx, sh = n / 2 + 1;
+	double *power = a->sums + (size_t)z * 2 * (size_t)sh, *expected = power + sh;
+	for (int32_t y = 0; y < n; y++)
+		for (int32_t x = 0; x < sh; x++) {
+			int32_t shell = shell_of(n, x, y, (int32_t)z);
+			size_t i = ((size_t)z * (size_t)n + (size_t)y) * (size_t)sh + (size_t)x;
+			double count = x == 0 ? 1 : 2, re = (double)crealf(s->transform[i]),
+				   im = (double)cimagf(s->transform[i]);
+			if (shell > n / 2) continue;
+			power[shell] += count * a->unit * (re * re + im * im);
+			expected[shell] += count * (double)s->weight[i];
+		}
+	return CYC_OK;
+}
+
+/* Power by shell over the share of the volume, and the weights there; added plane by plane, whatever the
+ * number of threads. */
+static cyc_status add_shells(double *power, double *expected, const cyc_volume_sections *s, double unit)
+{
+	cyc_status st = CYC_OK;
+	int32_t n = s->map->nx, sh = n / 2 + 1;
+	shell_sums a = { .s = s, .unit = unit };
+	CYC_TRY(cyc_alloc(&a.sums, (size_t)n * 2 * (size_t)sh, sizeof *a.sums));
+	CYC_TRY(cyc_parallel_for(n, cyc_backend_n_threads(s->be), shell_task, &a));
 	for (int32_t z = 0; z < n; z++)
-		for (int32_t y = 0; y < n; y++)
-			for (int32_t x = 0; x < sh; x++) {
-				int32_t kz = z < n / 2 ? z : z - n, ky = y < n / 2 ? y : y - n,
-						shell = (int32_t)(sqrt((double)(x * x + ky * ky + kz * kz)) + 0.5);
-				size_t i = ((size_t)z * (size_t)n + (size_t)y) * (size_t)sh + (size_t)x;
-				double count = x == 0 ? 1 : 2, re = (double)crealf(s->transform[i]),
-					   im = (double)cimagf(s->transform[i]);
-				if (shell > n / 2) continue;
-				power[shell] += count * unit * (re * re + im * im);
-				expected[shell] += count * (double)s->weight[i];
-			}
+		for (int32_t r = 0; r < sh; r++) {
+			power[r] += a.sums[(size_t)z * 2 * (size_t)sh + (size_t)r];
+			expected[r] += a.sums[((size_t)z * 2 + 1) * (size_t)sh + (size_t)r];
+		}
+done:
+	cyc_free(a.sums);
+	return st;
 }
 
 /* A particle in three dimensions is stronger than its noise, so that the noise is taken from around it.
@@ -390,11 +496,82 @@ static cyc_status add_noise(double *power, double *expected, cyc_volume_sections
 	a.is_second = true;
 	CYC_TRY(cyc_parallel_for(n, n_threads, around_task, &a));
 	CYC_TRY(cyc_fft3_forward(s->transform, s->fft, a.out));
-	add_shells(power, expected, s, pow(n, -3) / s->spec.stacks->binning / square);
+	CYC_TRY(add_shells(power, expected, s, pow(n, -3) / s->spec.stacks->binning / square));
 done:
 	cyc_free(a.out);
 	cyc_free(a.sum);
 	cyc_free(a.square);
+	return st;
+}
+
+/* ---------------------------------------------------------------- multiplicity */
+
+/* The outer shells of a volume, each divided into coefficients that few spread images reached and others. */
+typedef struct {
+	const cyc_volume_sections *s;
+	const double *mean; /* multiplicity by shell; NULL: sums for it */
+	double *sums;       /* per plane */
+} division;
+enum { FEW_WEIGHT, FEW_MULTIPLICITY, FEW_COUNT, MANY_WEIGHT, MANY_MULTIPLICITY, MANY_COUNT, N_DIVISION };
+
+static cyc_status division_task(void *arg, int64_t z, int i_thread)
+{
+	(void)i_thread;
+	const division *a = arg;
+	const cyc_volume_sections *s = a->s;
+	int32_t n = s->map->nx, sh = n / 2 + 1;
+	double *sums = a->sums + (size_t)z * (a->mean ? N_DIVISION : 2 * (size_t)sh);
+	for (int32_t y = 0; y < n; y++)
+		for (int32_t x = 0; x < sh; x++) {
+			size_t i = ((size_t)z * (size_t)n + (size_t)y) * (size_t)sh + (size_t)x;
+			int32_t shell = shell_of(n, x, y, (int32_t)z);
+			double multiplicity = (double)s->multiplicity[i];
+			if (shell < n / 4 || shell > n / 2 || !(multiplicity > 0)) continue;
+			if (a->mean) {
+				double *to = sums + (multiplicity < FEW * a->mean[shell] ? FEW_WEIGHT : MANY_WEIGHT);
+				to[0] += (double)s->weight[i];
+				to[1] += multiplicity;
+				to[2] += 1;
+			} else {
+				sums[shell] += multiplicity;
+				sums[sh + shell] += 1;
+			}
+		}
+	return CYC_OK;
+}
+
+/* Weights of a sum grow with the number of images that were spread there; those of a mean, which is what
+ * RELION calls normalised, do not. */
+static bool is_mean(const double sums[N_DIVISION])
+{
+	if (sums[FEW_COUNT] < LEAST_FEW || sums[MANY_COUNT] < LEAST_FEW || !(sums[MANY_WEIGHT] > 0)) return false;
+	double of_means = sums[FEW_COUNT] / sums[MANY_COUNT],
+		   of_sums = sums[FEW_MULTIPLICITY] / sums[MANY_MULTIPLICITY];
+	return sums[FEW_WEIGHT] / sums[MANY_WEIGHT] > sqrt(of_means * of_sums);
+}
+
+/* A volume that was divided by its multiplicity is a sum again, as its weights are. */
+static cyc_status undo_division(cyc_volume_sections *s)
+{
+	cyc_status st = CYC_OK;
+	int32_t n = s->map->nx;
+	size_t sh = (size_t)n / 2 + 1;
+	int n_threads = cyc_backend_n_threads(s->be);
+	division a = { .s = s };
+	double *mean = NULL, sums[N_DIVISION] = { 0 };
+	CYC_TRY(cyc_alloc(&mean, 2 * sh, sizeof *mean));
+	CYC_TRY(cyc_alloc(&a.sums, (size_t)n * 2 * sh, sizeof *a.sums));
+	CYC_TRY(cyc_parallel_for(n, n_threads, division_task, &a));
+	for (size_t i = 0; i < (size_t)n * 2 * sh; i++) mean[i % (2 * sh)] += a.sums[i];
+	for (size_t r = 0; r < sh; r++) mean[r] = mean[sh + r] > 0 ? mean[r] / mean[sh + r] : 0;
+	memset(a.sums, 0, (size_t)n * 2 * sh * sizeof *a.sums);
+	a.mean = mean;
+	CYC_TRY(cyc_parallel_for(n, n_threads, division_task, &a));
+	for (size_t i = 0; i < (size_t)n * N_DIVISION; i++) sums[i % N_DIVISION] += a.sums[i];
+	if (is_mean(sums)) CYC_TRY(multiply(s, s->multiplicity));
+done:
+	cyc_free(mean);
+	cyc_free(a.sums);
 	return st;
 }
 
@@ -409,10 +586,12 @@ cyc_status cyc_volume_sections_load(cyc_volume_sections *s, double *power, doubl
 	s->i_particle = i;
 	/* The offset moves data towards the reference: the particle itself lies the other way. */
 	s->place_px = (cyc_vec3){ -o.x / a, -o.y / a, -o.z / a };
-	CYC_TRY(cyc_stacks_read_volume(s->map->data, s->weight, NULL, stacks, i));
+	CYC_TRY(cyc_stacks_read_volume(s->map->data, s->weight, s->multiplicity, stacks, i));
 	CYC_TRY(check_data(s, stacks->data_files[i]));
-	CYC_TRY(check_weight(s, stacks->weight_files[i]));
-	if (!is_premultiplied) CYC_TRY(multiply_by_ctf(s));
+	CYC_TRY(check_weight(s, stacks->weight_files[i], is_premultiplied));
+	/* A volume that was not multiplied by its CTF is, and the weight becomes the square of the CTF. */
+	if (!is_premultiplied) CYC_TRY(multiply(s, s->weight));
+	else if (stacks->has_multiplicity[i]) CYC_TRY(undo_division(s));
 	if (power) CYC_TRY(add_noise(power, expected, s, is_premultiplied));
 	CYC_TRY(mask_data(s, is_premultiplied));
 	/* Unitary; volumes have sqrt(b) times the grey scale of stacks (T7.2), (T7.4). */

@@ -41,7 +41,9 @@ double cyc_volume_sections_mask2(const cyc_volume_sections *s);
 double cyc_volume_sections_bytes(int32_t box_px, int32_t section_px, int n_threads);
 
 /**
- * Read and transform the volumes of a particle.
+ * Read and transform the volumes of a particle. Volumes and weights that were divided by their multiplicity
+ * are sums again, if the file has the multiplicities: it is seen in the weights, which then do not grow with
+ * the number of images at a coefficient.
  * @param[in,out] power, expected  N/2 + 1, added to: by shell the power of D around the particle, over the
  * share of the box that this is, and W: their ratio is the noise of an image (T8.28). Nothing is added where
  * there is no room around the particle. Or NULL.

@@ -22,6 +22,7 @@ void cyc_stacks_close(cyc_stacks **p)
 	cyc_free(s->is_premultiplied);
 	cyc_free(s->n_views);
 	cyc_free(s->has_all_tilts);
+	cyc_free(s->has_multiplicity);
 	cyc_free(s->origins_A);
 	cyc_free(s->data_info);
 	cyc_free(s);
@@ -93,7 +94,8 @@ static cyc_status find_file(char **file, cyc_mrc_info *info, const cyc_star_bloc
 	CYC_TRY(cyc_mrc_join_name(file, root, name));
 	st = cyc_mrc_read_info(info, *file);
 	if (st == CYC_E_IO)
-		cyc_error_hint("paths in STAR files are relative to the project folder: give it with --root");
+		cyc_error_hint("paths in STAR files are relative to the project folder: give it with --root; without "
+		               "--from-stacks a box (--b) is cut from the tilt images");
 	CYC_TRY(st);
 done:
 	return st;
@@ -124,6 +126,7 @@ static cyc_status open_particle(cyc_stacks *s, const cyc_star_block *b, int64_t 
 		"'%s' has %d x %d x %d voxels; expected %d x %d x %d, the half transform of a CTF, or twice as many "
 		"slices, the second half of them multiplicities",
 		s->weight_files[i], weights.nx, weights.ny, weights.nz, N / 2 + 1, N, N);
+	s->has_multiplicity[i] = weights.nz == 2 * N;
 done:
 	return st;
 }
@@ -211,6 +214,7 @@ cyc_status cyc_stacks_open(cyc_stacks **out, const cyc_particle_set *particles,
 	s->are_2d = particles->are_2d_stacks;
 	CYC_TRY(cyc_alloc(&s->n_views, particles->n, sizeof *s->n_views));
 	CYC_TRY(cyc_alloc(&s->has_all_tilts, particles->n, sizeof *s->has_all_tilts));
+	CYC_TRY(cyc_alloc(&s->has_multiplicity, particles->n, sizeof *s->has_multiplicity));
 	CYC_TRY(cyc_alloc(&s->origins_A, particles->n, sizeof *s->origins_A));
 	CYC_TRY(cyc_alloc(&s->data_files, particles->n, sizeof *s->data_files));
 	CYC_TRY(cyc_alloc(&s->weight_files, particles->n, sizeof *s->weight_files));
@@ -308,12 +312,10 @@ cyc_status cyc_stacks_read_volume(float *data, float *weight, float *multiplicit
 	cyc_volume_destroy(&v);
 	CYC_TRY(cyc_mrc_read(&v, s->weight_files[i]));
 	bool has_multiplicity = cyc_volume_count(v) == 2 * n;
-	CYC_CHECK(has_multiplicity || cyc_volume_count(v) == n, CYC_E_SHAPE,
-	          "'%s' has changed since it was opened", s->weight_files[i]);
-	CYC_CHECK(has_multiplicity || !multiplicity, CYC_E_SHAPE, "'%s' has no multiplicities",
-	          s->weight_files[i]);
+	CYC_CHECK(has_multiplicity == s->has_multiplicity[i] && (has_multiplicity || cyc_volume_count(v) == n),
+	          CYC_E_SHAPE, "'%s' has changed since it was opened", s->weight_files[i]);
 	memcpy(weight, v->data, n * sizeof *weight);
-	if (multiplicity) memcpy(multiplicity, v->data + n, n * sizeof *multiplicity);
+	if (multiplicity && has_multiplicity) memcpy(multiplicity, v->data + n, n * sizeof *multiplicity);
 done:
 	cyc_volume_destroy(&v);
 	return st;

@@ -97,7 +97,9 @@ static void keep_centre_along_z(cyc_volume *mask, double z_frac, double edge_px)
 	}
 }
 
-static cyc_status mask_from_map(cyc_volume **out, cyc_mask_result *r, const cyc_mask_options *o)
+/* @param[out] automatic  the threshold that would be found; NaN: none, or one map is not all there is */
+static cyc_status mask_from_map(cyc_volume **out, double *automatic, cyc_mask_result *r,
+                                const cyc_mask_options *o)
 {
 	cyc_status st = CYC_OK;
 	cyc_volume *v = NULL;
@@ -105,9 +107,17 @@ static cyc_status mask_from_map(cyc_volume **out, cyc_mask_result *r, const cyc_
 	CYC_TRY(cyc__read_map(&v, o->root, o->input, o->pixel_size_A, "map"));
 	if (r->lowpass_A > 0.0)
 		CYC_TRY(cyc__map_lowpass(v->data, v->nx, v->pixel_size_A, r->lowpass_A, o->n_threads));
-	r->threshold = o->threshold;
-	if (!o->has_threshold)
-		CYC_TRY_CTX(cyc__mask_auto_threshold(&r->threshold, v->data, v->nx), "%s", o->input);
+	/* A map that is the same everywhere has no threshold, but a mask. */
+	st = cyc__mask_auto_threshold(automatic, v->data, v->nx);
+	if (st != CYC_OK && o->has_threshold) {
+		*automatic = (double)NAN;
+		cyc_error_clear();
+		st = CYC_OK;
+	}
+	if (st != CYC_OK) cyc_error_context("%s", o->input);
+	CYC_TRY(st);
+	r->threshold = o->has_threshold ? o->threshold : *automatic;
+	if (o->combine_with) *automatic = (double)NAN;
 	CYC_TRY(cyc_alloc(&set, cyc_volume_count(v), sizeof *set));
 	CYC_TRY(binarise(set, v, o, r));
 	CYC_TRY(cyc__mask_extend(set, v->nx, r->extend_px, o->n_threads));
@@ -173,6 +183,16 @@ static bool touches_border(const cyc_volume *v)
 	return false;
 }
 
+static void warn_of_border(const cyc_mask_result *r, double automatic)
+{
+	char suitable[80] = "";
+	if (automatic > r->threshold)
+		snprintf(suitable, sizeof suitable, " (without the option it would be %.3g)", automatic);
+	cyc_warn("the mask reaches the border of the box: raise --threshold%s, lower --extend or --soft-edge, or "
+	         "reconstruct with a larger --crop",
+	         suitable);
+}
+
 static void set_automatic(cyc_mask_result *r, const cyc_mask_options *o)
 {
 	bool is_automatic = !o->denovo && !o->has_threshold;
@@ -218,7 +238,7 @@ cyc_status cyc_mask_run(cyc_mask_result *result, const cyc_mask_options *options
 	cyc_volume *mask = NULL;
 	char *path = NULL;
 	cyc_mask_result r = { 0 };
-	double sum = 0.0;
+	double sum = 0.0, automatic = (double)NAN;
 	CYC_TRY(check_options(options));
 	CYC_TRY(cyc_mask_spare_inputs(options));
 	set_automatic(&r, options);
@@ -229,11 +249,9 @@ cyc_status cyc_mask_run(cyc_mask_result *result, const cyc_mask_options *options
 	}
 	CYC_TRY(cyc_path_join(&path, options->root, options->output));
 	if (options->denovo) CYC_TRY(mask_of_shell(&mask, &r, options));
-	else CYC_TRY(mask_from_map(&mask, &r, options));
+	else CYC_TRY(mask_from_map(&mask, &automatic, &r, options));
 	size_t count = cyc_volume_count(mask);
-	if (!options->invert && !options->denovo && touches_border(mask))
-		cyc_warn("the mask reaches the border of the box: raise --threshold, lower --extend or --soft-edge, "
-		         "or reconstruct with a larger --crop");
+	if (!options->invert && !options->denovo && touches_border(mask)) warn_of_border(&r, automatic);
 	for (size_t i = 0; i < count; i++) {
 		if (options->invert) mask->data[i] = 1.0f - mask->data[i];
 		sum += (double)mask->data[i];

@@ -303,13 +303,34 @@ static void gap_marked(double *v, int32_t n)
 		if (v[i] <= -99.0) v[i] = (double)NAN;
 }
 
+enum { N_FSC_CURVES = 4 };
+/* Colours are those of the page of a cycle; the curve that counts is drawn last, over the others. */
+static int32_t fsc_curves(cyc_plot_series out[N_FSC_CURVES], const cyc__postprocess *p,
+                          const double *frequency)
+{
+	int32_t n = 0;
+	const cyc_plot_series all[N_FSC_CURVES] = {
+		{ .label = "unmasked", .y = p->fsc_unmasked, .colour = 5 },
+		{ .label = "masked", .y = p->fsc_masked, .colour = 2 },
+		{ .label = "phases randomised, masked", .y = p->fsc_randomised, .colour = 1, .is_dashed = true },
+		{ .label = "corrected", .y = p->fsc_corrected, .colour = 6, .width = 2.8 }
+	};
+	for (int32_t i = 0; i < (p->mask ? N_FSC_CURVES : 1); i++) {
+		out[n] = all[i];
+		out[n].n = p->n_shells;
+		out[n++].x = frequency;
+	}
+	return n;
+}
+
 static cyc_status write_figures(const cyc__postprocess *p)
 {
 	cyc_status st = CYC_OK;
-	int32_t n = p->n_shells, n_fsc = 0, n_guinier = 0;
+	int32_t n = p->n_shells, n_guinier = 0;
 	double *buffer = NULL;
 	char *title = NULL, *guinier_title = NULL, *dir = NULL, *name = NULL, *path = NULL;
-	cyc_plot_series fsc[4], guinier[5];
+	char mark[40];
+	cyc_plot_series fsc[N_FSC_CURVES], guinier[5];
 	const cyc__guinier *curves[4] = { p->guinier_original, p->guinier_mtf, p->guinier_weighted,
 		                              p->guinier_sharpened };
 	static const char *const CURVE[4] = { "original", "MTF corrected", "FSC weighted", "sharpened" };
@@ -328,10 +349,6 @@ static cyc_status write_figures(const cyc__postprocess *p)
 	{                                                                                                        \
 		.label = (text), .n = n, .x = (xs), .y = (ys), .is_dashed = (dashed), .colour = -1                   \
 	}
-	if (p->mask) ADD(fsc, n_fsc, "corrected", frequency, p->fsc_corrected, false);
-	ADD(fsc, n_fsc, "unmasked", frequency, p->fsc_unmasked, false);
-	if (p->mask) ADD(fsc, n_fsc, "masked", frequency, p->fsc_masked, false);
-	if (p->mask) ADD(fsc, n_fsc, "phase-randomised, masked", frequency, p->fsc_randomised, true);
 	for (int c = 0; c < 4; c++) {
 		if (!curves[c]) continue;
 		double *y = buffer + (2 + c) * n;
@@ -343,10 +360,13 @@ static cyc_status write_figures(const cyc__postprocess *p)
 	if (!p->o->has_bfactor && p->fit.n_points >= 3)
 		ADD(guinier, n_guinier, "fit", p->guinier_original->x_invA2, line, true);
 #undef ADD
-	CYC_TRY(cyc_asprintf(&title, "FSC: final resolution %.2f Å",
-	                     cyc__shell_resolution_A(p->resolution_shell, p->n, p->pixel_size_A)));
+	double resolution_A = cyc__shell_resolution_A(p->resolution_shell, p->n, p->pixel_size_A);
+	CYC_TRY(cyc_asprintf(&title, "FSC: final resolution %.2f Å", resolution_A));
 	CYC_TRY(cyc_asprintf(&guinier_title, "Guinier plot: B-factor %.1f Å²", p->bfactor_A2));
-	const cyc_plot fsc_plot = cyc_fsc_plot(title, fsc, n_fsc);
+	cyc_plot fsc_plot = cyc_fsc_plot(title, fsc, fsc_curves(fsc, p, frequency));
+	snprintf(mark, sizeof mark, "%.2f Å", resolution_A);
+	fsc_plot.v_line = p->resolution_shell > 0 ? 1 / resolution_A : (double)NAN;
+	fsc_plot.v_line_label = mark;
 	const cyc_plot guinier_plot = { .title = guinier_title,
 		                            .x_label = "Resolution squared (1/Å²)",
 		                            .y_label = "ln mean amplitude",

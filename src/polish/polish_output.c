@@ -451,9 +451,19 @@ static cyc_status figure_create(figure *g, const cyc_polish_files *f, int32_t i)
 		                       .h_line = 0,
 		                       .n_series = 2,
 		                       .series = g->shifts };
+	/* With room at the sides, so that no track begins at the border. */
+	double low = HUGE_VAL, high = -HUGE_VAL;
+	for (size_t k = 5 * n; k < 5 * n + 2 * n * (size_t)n_tracks; k++) {
+		if (k / n % 2 == 0) continue; /* y */
+		low = fmin(low, v[k]);
+		high = fmax(high, v[k]);
+	}
+	double room = 0.04 * fmax(high - low, 1);
 	g->panels[1] = (cyc_plot){ .title = g->title,
 		                       .x_label = "x (nm)",
 		                       .y_label = "y (nm)",
+		                       .x_min = n_tracks > 0 ? low - room : 0,
+		                       .x_max = n_tracks > 0 ? high + room : 0,
 		                       .h_line = (double)NAN,
 		                       .n_series = n_tracks,
 		                       .series = g->tracks };

@@ -193,6 +193,8 @@ static cyc_status open_stacks(cyc_refine3d_job *j)
 		                .binning = j->stacks->binning,
 		                .pixel_size_A = j->stacks->pixel_size_A };
 	j->crop_px = N;
+	cyc_info("particle images are those that '%s' names: %s of %d px at binning %g", j->in.set->particles,
+	         j->stacks->are_2d ? "2D stacks" : "3D volumes", N, j->stacks->binning);
 done:
 	return st;
 }
@@ -775,8 +777,8 @@ static cyc_status iterate(cyc_refine3d_job *j)
 		         sqrt(cyc_vec3_norm2(j->frame.shift_A)));
 	const double(*f)[4] = (const double(*)[4])s->error_factor;
 	if (!j->o->no_follow)
-		cyc_info("iteration %d: standard errors are larger than from noise alone by a factor of %.2f "
-		         "(rotation) and %.2f, %.2f, %.2f (x, y, z)",
+		cyc_info("iteration %d: standard errors are %.2f (rotation) and %.2f, %.2f, %.2f (x, y, z) times "
+		         "those that noise alone would give",
 		         s->iteration, 0.5 * (f[0][0] + f[1][0]), 0.5 * (f[0][1] + f[1][1]),
 		         0.5 * (f[0][2] + f[1][2]), 0.5 * (f[0][3] + f[1][3]));
 done:

@@ -373,10 +373,10 @@ static cyc_status draw_panel(cyc__canvas *c, const layout *l, const cyc_plot *p,
 	cyc__canvas_line(c, l->left, l->top, l->left, bottom, 1, 0, k_ink);
 	cyc__canvas_line(c, l->left, bottom, right, bottom, 1, 0, k_ink);
 	if (has_guide && has_text(p->h_line_label)) {
-		/* Above the line unless that is outside. */
+		/* Above the line unless that is outside; on the left, where correlations are far above it. */
 		double yt = guide - l->top > k_tick_size + 6 ? guide - 4 : guide + k_tick_size + 2;
-		cyc__canvas_text(c, right - 3, yt, p->h_line_label,
-		                 (cyc__text_style){ k_tick_size, CYC__RIGHT, false, false, k_grey });
+		cyc__canvas_text(c, l->left + 5, yt, p->h_line_label,
+		                 (cyc__text_style){ k_tick_size, CYC__LEFT, false, false, k_grey });
 	}
 	if (!l->has_data)
 		cyc__canvas_text(c, l->left + l->width / 2, l->top + l->height / 2, "no data",

@@ -85,7 +85,7 @@ static cyc_status draw_png(cyc__buffer *out, const unsigned char *pixels, int st
 	cyc__canvas c = { .width = N_SLICES * edge + (N_SLICES - 1) * GAP, .height = edge };
 	cairo_surface_t *surface = cairo_image_surface_create(CAIRO_FORMAT_RGB24, (int)c.width, (int)c.height);
 	c.cr = cairo_create(surface);
-	cyc__canvas_fill_rect(&c, 0, 0, c.width, c.height, (cyc__colour){ 1, 1, 1 });
+	cyc__canvas_fill_rect(&c, 0, 0, c.width, c.height, (cyc__colour){ 0, 0, 0 });
 	for (int s = 0; s < N_SLICES; s++)
 		draw_slice(c.cr, pixels + (size_t)s * (size_t)stride * (size_t)map->nx, map->nx, stride,
 		           s * (edge + GAP), edge);

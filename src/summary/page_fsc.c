@@ -74,8 +74,9 @@ static cyc_status put_state(FILE *f, const cyc__cycle *c, const cyc__step *s, co
 	CYC_TRY(cyc__put_plot(
 		f, &plot, 1,
 		c->in.mask_fsc
-			? "FSC of the current half maps. The resolution is where the corrected curve falls below 0.143."
-			: "FSC of the current half maps, without a mask."));
+			? "FSC of the half maps of this state. The resolution is where the corrected curve falls below "
+			  "0.143."
+			: "FSC of the half maps of this state, without a mask."));
 done:
 	cyc_free(curve[0]);
 	cyc_free(curve[1]);

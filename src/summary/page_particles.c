@@ -184,7 +184,10 @@ static void put_refine3d(FILE *f, const cyc__cycle *c)
 	}
 	if (!has_any) return;
 	cyc__end_table(f);
-	fputs("<p class=\"note\">Medians of the standard errors, three axes combined. Picks that probably do not "
+	fputs("<p class=\"note\">Medians of the standard errors, three axes combined, as the particles' own "
+	      "images give "
+	      "them; the figure of positions also has what the error of the tilt alignment adds. Picks that "
+	      "probably do not "
 	      "show the particle get little or no weight in later steps (listed in "
 	      "<code>run_improbable.star</code>; <code>--keep-all</code> weights all alike).</p>\n",
 	      f);

@@ -340,7 +340,7 @@ static void put_spark(FILE *f, const series_row *r)
 static void put_slope(FILE *f, const char *what, double v, double error)
 {
 	if (!(error > 0)) return;
-	fprintf(f, "<small>%s %.2f ± %.2f</small>", what, v, error);
+	fprintf(f, "<small class=\"one\">%s %.2f ± %.2f</small>", what, v, error);
 }
 
 static void put_row(FILE *f, const series_row *r, bool has_figures)

@@ -20,36 +20,38 @@ static const struct {
 	{ "no mask is given", "Make one from the map of this run with cyclotomo mask, and give it with "
 	                      "--mask-align and --mask-fsc." },
 	{ "bad: the image is constant",
-	  "Nothing: its contrast scale is now 0 and it is no longer used. Inspect the image." },
-	{ "bad with probability", "Nothing: its contrast scale is now 0 and it is no longer used. If there are "
-	                          "many, inspect the images." },
+	  "Nothing to do: its contrast scale is now 0 and it is no longer used. Inspect the image." },
+	{ "bad with probability",
+	  "Nothing to do: its contrast scale is now 0 and it is no longer used. If there are "
+	  "many, inspect the images." },
 	{ "all particles are",
-	  "Nothing: its shift is corrected. If there are many, align the tilt series again." },
+	  "Nothing to do: its shift is corrected. If there are many, align the tilt series again." },
 	{ "its defocus is beyond the search",
 	  "Correct its defocus in the tilt table, or search further with --defocus-range." },
 	{ "are not found, neither where",
 	  "Inspect the image; if it shows nothing, exclude it with a contrast scale of 0." },
 	{ "held-out images agree less",
-	  "Nothing: the series keeps its alignment. The usual reason is too few or wrong particles." },
-	{ "do not agree better after the shifts", "Nothing: the series keeps its alignment." },
+	  "Nothing to do: the series keeps its alignment. The usual reason is too few or wrong particles." },
+	{ "do not agree better after the shifts", "Nothing to do: the series keeps its alignment." },
 	{ "the predicted particles are not found",
 	  "Inspect these images; the usual reason is too few or too faint particles." },
 	{ "they are not used as a prior of the Y tilts",
 	  "Correct rlnTomoNominalStageTiltAngle in the tilt table." },
 	{ " has the other sign; it is used with the sign",
 	  "Change the sign of that column; results do not depend on it." },
-	{ "a contrast scale of 0", "Nothing, if these tilts were excluded on purpose." },
+	{ "a contrast scale of 0", "Nothing to do if these tilts were excluded on purpose." },
 	{ "negative contrast scale",
-	  "Nothing, if these tilts were excluded on purpose; set the scale to 1 to use a tilt again." },
+	  "Nothing to do if these tilts were excluded on purpose; set the scale to 1 to use a tilt again." },
 	{ "The refinement is rejected",
-	  "Nothing: the run continued from the state before. To accept it anyway use --accept-worse." },
+	  "Nothing to do: the run continued from the state before. To accept it anyway use --accept-worse." },
 	{ "was it corrected for gain and defects", "Check the gain correction and defect map of these images." },
-	{ "another unit", "Nothing: its weight was corrected. It is safer to process all series in the same way, "
-	                  "so that they have one grey scale." },
+	{ "another unit",
+	  "Nothing to do: its weight was corrected. It is safer to process all series in the same way, "
+	  "so that they have one grey scale." },
 	{ "no B-factor can be fitted", "Give one with --bfactor, or use more particles." },
 	{ "the pixel size limits the resolution", "If the images were binned, continue with smaller pixels." },
 	{ "cannot be locked", "Make sure that no other run uses the folder." },
-	{ "threads could be started", "Nothing; the run takes longer." },
+	{ "threads could be started", "Nothing to do; the run takes longer." },
 	{ "check --deep --fix",
 	  "Check its findings, then start again from the corrected project that it writes." },
 	{ "cyclotomo separate",
@@ -91,7 +93,7 @@ static void put_own(FILE *f, const cyc__cycle *c, bool *is_first)
 		snprintf(text, sizeof text, "%.0f particle windows %s and were left out.", s->n_images_outside,
 		         c->o->whole_windows ? "are partly outside their tilt image (--whole-windows)"
 		                             : "are so far outside their tilt image that the particle is cut off");
-		PUT(text, "Nothing, if there are particles near the edges of the images.");
+		PUT(text, "Nothing to do if there are particles near the edges of the images.");
 	}
 	cyc__inputs_describe_duplicates(text, sizeof text, &c->in, c->o);
 	if (text[0]) PUT(text, NULL);

@@ -56,6 +56,10 @@ for folder in P1a/ P1b; do
 done
 # Our spelling, one thread, again: the same bytes.
 "$bin" postprocess -q --half1 maps/half1.mrc --half2 maps/half2.mrc --mask mask.mrc --output P2/postprocess --bfactor-low 15 --half-maps --molecular-weight 200 --threads 1 > /dev/null
+# The curve that counts is the last one drawn, and the resolution is marked.
+grep -o '<text[^>]*>[^<]*' PP/postprocess_fsc.svg | sed 's/.*>//' >texts
+[ "$(grep -E '^(unmasked|masked|phases randomised, masked|corrected)$' texts | tail -n 1)" = corrected ]
+grep -qxF "$(sed -n 's/^FSC: final resolution //p' texts)" texts
 for f in .mrc _masked.mrc _half2.mrc _fsc.xml _fsc.svg _guinier.png; do cmp "PP/postprocess$f" "P2/postprocess$f"; done
 diff <(sed s/PP/P2/ PP/postprocess.star) P2/postprocess.star
 cmp PP/logfile.pdf P2/logfile.pdf

@@ -58,6 +58,24 @@ ranks = json.load(open(sys.argv[1]))["ranks"]
 assert len(ranks) > 1 and all(r["host"] and r["cpu_s"] > 0 and r["sent_bytes"] > 0 for r in ranks), ranks
 END
 
+# Extracted particles, 3D volumes and 2D stacks: the same bits for ranks and threads, maps and poses.
+(cd one && for kind in "" --stack2d; do "$bin" extract -q --i optimisation_set.star --b 32 --crop 24 $kind --o "Extract${kind:+2}/" >/dev/null; done)
+for set in Extract Extract2; do
+	for way in "1 1" "1 2" "2 1" "3 1" "2 2"; do
+		read -r n threads <<<"$way"
+		rm -rf several && mkdir several && cp -r one/tomograms.star one/tilt_series one/mask_align.mrc one/$set one/Reconstruct several/
+		(cd several && rm -rf Reconstruct/run.json &&
+			on "$n" refine -q --i $set/optimisation_set.star --from-stacks --ref Reconstruct/half1.mrc --mask mask_align.mrc --sym O --iterations 2 --j "$threads" --o Refine/ >log 2>&1 &&
+			on "$n" reconstruct -q --i Refine/run_optimisation_set.star --from-stacks --sym O --j "$threads" --o Map/ >>log 2>&1) ||
+			{ cat several/log; fail "$set, $n ranks of $threads threads"; }
+		(cd several && find Refine Map -name '*.mrc' -o -name '*.star' ! -name job.star | sort | xargs sha256sum) >sums
+		[ "$way" != "1 1" ] || cp sums wanted
+		[ "$(wc -l <sums)" -gt 20 ] && diff wanted sums || fail "$set: $n ranks of $threads threads leave something else"
+	done
+	cp wanted wanted.$set
+done
+! diff -q wanted.Extract wanted.Extract2 >/dev/null || fail "volumes and stacks give the same bits: one of them was not read"
+
 # A rank is killed in the middle: the run ends with one error, and resumes with other ranks.
 fresh killed
 cd killed

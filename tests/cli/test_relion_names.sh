@@ -93,15 +93,38 @@ for file in R_init/{half1,half2,merged,half1_full,data_half1,weight_merged}.mrc 
 	J_ctf/{tomograms,optimisation_set}.star J_ctf/logfile.pdf Reconstruct/job007/{half1.mrc,half2.mrc,merged.mrc,optimisation_set.star} mask_relion.mrc; do
 	[ -e "$file" ] || fail "no $file"
 done
-tr -s '\n ' ' ' <out_refine | grep -q "stacks are not read: .* maps of the same $box px at binning 1" || fail "not said what is refined"
+tr -s '\n ' ' ' <out_refine | grep -q "particle images are those that 'EX/particles.star' names: 2D stacks of $box px at binning 1" || fail "not said what is refined"
 [ "$(od -An -t d4 -N 4 REF/run_class001.mrc | tr -d ' ')" = "$box" ] || fail "size of the refined map"
 grep -q '^relion_tomo_align --p particles.star' J_pol/note.txt || fail "note.txt has not the line that was typed"
 grep -q '"called_as": "relion_tomo_align --p' J_pol/run.json || fail "run.json has not the line that was typed"
 [ -e Reconstruct/job007/RELION_JOB_EXIT_SUCCESS ] && [ ! -e Reconstruct/job007/RELION_JOB_EXIT_FAILURE ] || fail "flags of a run that ended well"
 [ ! -e Reconstruct/job007/job.star ] || fail "the pipeline's job.star is written"
+# Warnings of the job name options as RELION does.
+expect 0 relion_mask_create --i Reconstruct/job007/merged.mrc --o mask_wide.mrc --ini_threshold 0.001 --extend_inimask 20 --width_soft_edge 5
+grep -q 'warning: .*border of the box: raise --ini_threshold (without the option it would be [0-9.e-]*), lower --extend_inimask or --width_soft_edge' err || fail "a warning in other words than RELION's"
 # The same as under cyclotomo's own name.
 "$cyclotomo" mask -q --input Reconstruct/job007/merged.mrc --lowpass 20 --threshold 0.1 --extend 3 --soft-edge 5 --output mask_own.mrc >/dev/null 2>&1
 cmp mask_own.mrc mask_relion.mrc || fail "masks differ"
+
+# A refinement reads the images that the particles name, as RELION's does: 3D volumes here. With --b they are cut from the tilt images.
+expect 0 relion_tomo_subtomo --i J_ctf/optimisation_set.star --b $((box + 16)) --crop "$box" --o EX3/ --j 2
+refine=(relion_refine --auto_refine --split_random_halves --ios EX3/optimisation_set.star --ref R_init/half1.mrc --ini_high 20 --ctf --solvent_mask mask_align.mrc --healpix_order 5 --sym O
+	--offset_range 3 --offset_step 2 --auto_iter_max 1 --j 2)
+expect 0 "${refine[@]}" --o REF3/run
+tr -s '\n ' ' ' <out | grep -q "particle images are those that 'EX3/particles.star' names: 3D volumes of $box px at binning 1" || fail "not said that volumes are refined"
+! cmp -s REF3/run_data.star REF/run_data.star || fail "volumes were not read"
+volume=EX3/Subtomograms/TS_01/1_data.mrc
+mv $volume kept.mrc
+expect 1 "${refine[@]}" --o REF4/run
+grep -q "^relion_refine: error: .*$volume" err && grep -q -- "a box (--b)" err || fail "a volume that is missing: $(cat err)"
+expect 0 "${refine[@]}" --b $((box + 16)) --crop "$box" --o REF4/run
+grep -q "windows of $((box + 16)) px" out || fail "--b does not cut from the tilt images"
+mv kept.mrc $volume
+# Particles that were not extracted are cut from the tilt images, too.
+expect 0 "${refine[@]/EX3/J_ctf}" --b $((box + 16)) --crop "$box" --o REF5/run
+cmp REF4/run_class001.mrc REF5/run_class001.mrc || fail "with --b the volumes are used"
+expect 2 "${refine[@]/EX3/J_ctf}" --o REF6/run
+grep -q "a box size is needed (--b)" err || fail "particles without images: $(cat err)"
 
 # Other ways to align.
 align=(relion_tomo_align --i J_ctf/optimisation_set.star --ref1 R_init/half1.mrc --ref2 R_init/half2.mrc --mask mask_align.mrc --b $((box + 16)) --r 4 --j 2)

@@ -1246,6 +1246,63 @@ static void volumes_give_the_poses_of_stacks(void **state)
 	}
 }
 
+/* RELION's "normalised" volumes: data and weights divided by the multiplicity, which follows in the file. */
+static void divide_by_multiplicity(const char *set)
+{
+	cyc_star *s = NULL;
+	cyc_star_block *b;
+	cyc_fft3 *fft = NULL;
+	cyc_cfloat *ft;
+	char name[300];
+	size_t n = cyc_half_count3(CROP);
+	snprintf(name, sizeof name, "%s/particles.star", set);
+	ASSERT_OK(cyc_star_read(&s, in_root(name)));
+	ASSERT_OK(cyc_star_require(&b, s, "particles"));
+	ASSERT_OK(cyc_fft3_create(&fft, CROP, 1));
+	ASSERT_OK(cyc_alloc(&ft, n, sizeof *ft));
+	for (int64_t i = 0; i < cyc_star_n_rows(b); i++) {
+		const char *data_name = in_root(cyc_star_text_of(b, i, "rlnImageName")),
+				   *weight_name = in_root(cyc_star_text_of(b, i, "rlnCtfImage"));
+		cyc_volume *data, *weight;
+		ASSERT_OK(cyc_mrc_read(&data, data_name));
+		ASSERT_OK(cyc_mrc_read(&weight, weight_name));
+		ASSERT_OK(cyc_fft3_forward(ft, fft, data->data));
+		for (size_t k = 0; k < n; k++) {
+			float multiplicity = weight->data[n + k];
+			/* Below it is the rounding of the data that would be divided. */
+			bool is_there = multiplicity > 1e-3F;
+			ft[k] = is_there ? ft[k] / multiplicity : 0;
+			weight->data[k] = is_there ? weight->data[k] / multiplicity : 0;
+		}
+		ASSERT_OK(cyc_fft3_inverse(data->data, fft, ft));
+		ASSERT_OK(cyc_mrc_write(data_name, data, 2, NULL));
+		ASSERT_OK(cyc_mrc_write(weight_name, weight, 2, NULL));
+		cyc_volume_destroy(&data);
+		cyc_volume_destroy(&weight);
+	}
+	cyc_free(ft);
+	cyc_fft3_destroy(&fft);
+	cyc_star_destroy(&s);
+}
+
+static void volumes_divided_by_their_multiplicity(void **state)
+{
+	(void)state;
+	cyc_refine3d_result r;
+	double angle, distance;
+	extract_as("particles.star", "EVM", false, false, false);
+	divide_by_multiplicity("EVM");
+	cyc_refine3d_options o = stack_options("EVM/optimisation_set.star", "VM");
+	ASSERT_OK(cyc_refine3d_run(&r, &o));
+	apart(&angle, &distance, "V/run_data.star", r.particles);
+	double same = map_correlation("V/run_class001.mrc", "VM/run_class001.mrc");
+	print_message(
+		"divided by their multiplicity: %.4f degrees and %.4f A from the sums, maps correlate by %.6f\n",
+		angle, distance, same);
+	assert_true(angle < 0.02 && distance < 0.01 && same > 0.9999);
+	cyc_refine3d_result_deinit(&r);
+}
+
 static void volumes_same_bits_for_threads_and_backends(void **state)
 {
 	(void)state;
@@ -1461,6 +1518,7 @@ int main(void)
 		cmocka_unit_test(halves_of_stacks_know_nothing_of_each_other),
 		cmocka_unit_test(bad_stacks),
 		cmocka_unit_test(volumes_give_the_poses_of_stacks),
+		cmocka_unit_test(volumes_divided_by_their_multiplicity),
 		cmocka_unit_test(volumes_same_bits_for_threads_and_backends),
 		cmocka_unit_test(bad_volumes),
 		cmocka_unit_test(halves_know_nothing_of_each_other),
