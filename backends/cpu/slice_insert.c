@@ -24,7 +24,8 @@ enum { SLAB_BYTES = 1 << 20, MOST_PLANES = 16 };
 
 typedef double d4 __attribute__((vector_size(32)));
 typedef int64_t l4 __attribute__((vector_size(32)));
-typedef int64_t l2 __attribute__((vector_size(16)));
+typedef uint64_t u4 __attribute__((vector_size(32))); /* for sums that may wrap around where a value is bad */
+typedef uint64_t u2 __attribute__((vector_size(16)));
 typedef int32_t i4 __attribute__((vector_size(16)));
 
 /*
@@ -91,16 +92,17 @@ static const double ROUNDER = 6755399441055744.0;
 static inline void add_rounded(target *t, int32_t voxel, cyc_v4 v)
 {
 	d4 value = __builtin_convertvector(v, d4) * t->scale, shifted = value + ROUNDER;
-	int64_t *to = t->sum + 3 * (size_t)voxel, rounder;
-	l2 old, added;
-	l4 bits;
+	int64_t *to = t->sum + 3 * (size_t)voxel;
+	uint64_t rounder;
+	u2 old, added;
+	u4 bits;
 	memcpy(&rounder, &ROUNDER, sizeof rounder);
-	bits = (l4)shifted - rounder;
+	bits = (u4)shifted - rounder;
 	memcpy(&added, &bits, sizeof added);
 	memcpy(&old, to, sizeof old);
 	old += added;
 	memcpy(to, &old, sizeof old);
-	to[2] += bits[2];
+	to[2] = (int64_t)((uint64_t)to[2] + bits[2]);
 	t->is_good &= (d4)((l4)value & INT64_MAX) <= t->limit; /* without the sign */
 }
 

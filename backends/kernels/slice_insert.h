@@ -135,7 +135,7 @@ CYC_ON_DEVICE bool cyc_add_rounded(int64_t *to, double value, double limit)
 	int64_t bits, rounder;
 	memcpy(&bits, &shifted, sizeof bits);
 	memcpy(&rounder, &ROUNDER, sizeof rounder);
-	*to = (int64_t)((uint64_t)*to + (uint64_t)(bits - rounder));
+	*to = (int64_t)((uint64_t)*to + (uint64_t)bits - (uint64_t)rounder);
 	return fabs(value) <= limit;
 }
 
