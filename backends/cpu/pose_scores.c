@@ -117,15 +117,7 @@ CYC_SIMD static void fill_slices(slices *out, const shifted *b, const cyc_cfloat
 {
 	cyc_cells l;
 	for (int32_t o = 0; o < TILE; o++) {
-		const float *x = out->x[o], *y = out->y[o];
-		for (int32_t k = 0; k < b->n; k++) {
-			float kx = b->kx[k], ky = b->ky[k];
-			l.x[k] = x[0] * kx + y[0] * ky;
-			l.y[k] = x[1] * kx + y[1] * ky;
-			l.z[k] = x[2] * kx + y[2] * ky;
-		}
-		cyc__cells_list(&l, m, b->n);
-		cyc__cells_fetch_first(&l, F, m, b->n);
+		cyc__cells_of_slice(&l, F, m, out->x[o], out->y[o], b->kx, b->ky, b->n);
 		for (int32_t k = 0; k < b->n; k++) {
 			const cyc_cell q = cyc__cell_next(&l, F, m, k, b->n);
 			cyc_v4 v = cyc__cell_along_x(&q);

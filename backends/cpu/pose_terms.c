@@ -98,14 +98,7 @@ CYC_SIMD static void slice_and_slopes(block *b, const cyc_cfloat *F, int32_t m, 
                                       int32_t n)
 {
 	cyc_cells l;
-	for (int32_t i = 0; i < n; i++) {
-		float kx = b->kx[i], ky = b->ky[i];
-		l.x[i] = r->x[0] * kx + r->y[0] * ky;
-		l.y[i] = r->x[1] * kx + r->y[1] * ky;
-		l.z[i] = r->x[2] * kx + r->y[2] * ky;
-	}
-	cyc__cells_list(&l, m, n);
-	cyc__cells_fetch_first(&l, F, m, n);
+	cyc__cells_of_slice(&l, F, m, r->x, r->y, b->kx, b->ky, n);
 	for (int32_t i = 0; i < n; i++) {
 		const cyc_cell q = cyc__cell_next(&l, F, m, i, n);
 		cyc_v4 dy_low = q.b - q.a, dy_high = q.d - q.c, low = q.a + q.fy * dy_low,

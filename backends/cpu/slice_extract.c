@@ -17,8 +17,7 @@ typedef struct {
 static inline void look_up(cyc_cfloat *out, const work *a, listed *l)
 {
 	int32_t m = a->in->m, n = l->n;
-	cyc__cells_list(&l->cells, m, n);
-	cyc__cells_fetch_first(&l->cells, a->reference, m, n);
+	cyc__cells_list(&l->cells, a->reference, m, n);
 	for (int32_t i = 0; i < n; i++) {
 		const cyc_cell q = cyc__cell_next(&l->cells, a->reference, m, i, n);
 		cyc_v4 v = cyc__cell_along_x(&q);

@@ -28,8 +28,23 @@ typedef struct {
 	int32_t x0[CYC_CELLS], row[4][CYC_CELLS]; /**< rows z m + y of the corners a to d */
 } cyc_cells;
 
-/* Rows of the points, from x, y and z, of which the fractions are left. */
-static inline void cyc__cells_list(cyc_cells *l, int32_t m, int32_t n)
+/* Where the corner k of point i is, and its neighbour in x. */
+static inline const float *cyc__cell_corner(const cyc_cells *l, const cyc_cfloat *F, int32_t m, int32_t i,
+                                            int k)
+{
+	return (const float *)(F + (size_t)l->row[k][i] * (size_t)(m / 2 + 2) + (size_t)l->x0[i]);
+}
+
+static inline void cyc__cell_fetch(const cyc_cells *l, const cyc_cfloat *F, int32_t m, int32_t i)
+{
+	for (int k = 0; k < 4; k++) __builtin_prefetch(cyc__cell_corner(l, F, m, i, k));
+}
+
+/**
+ * List the n points that x, y and z hold, of which the fractions are left, and fetch the first cells.
+ * @param[in] F  m x m x (m/2 + 2), see cyc_reference_count()
+ */
+static inline void cyc__cells_list(cyc_cells *l, const cyc_cfloat *F, int32_t m, int32_t n)
 {
 	for (int32_t i = 0; i < n; i++) {
 		float mirror = l->x[i] < 0 ? -1.F : 1.F, x = mirror * l->x[i], y = mirror * l->y[i],
@@ -49,30 +64,23 @@ static inline void cyc__cells_list(cyc_cells *l, int32_t m, int32_t n)
 		l->row[2][i] = z1 * m + y0;
 		l->row[3][i] = z1 * m + y1;
 	}
-}
-
-/* Where the corner k of point i is, and its neighbour in x. */
-static inline const float *cyc__cell_corner(const cyc_cells *l, const cyc_cfloat *F, int32_t m, int32_t i,
-                                            int k)
-{
-	return (const float *)(F + (size_t)l->row[k][i] * (size_t)(m / 2 + 2) + (size_t)l->x0[i]);
-}
-
-static inline void cyc__cell_fetch(const cyc_cells *l, const cyc_cfloat *F, int32_t m, int32_t i)
-{
-	for (int k = 0; k < 4; k++) __builtin_prefetch(cyc__cell_corner(l, F, m, i, k));
-}
-
-static inline void cyc__cells_fetch_first(const cyc_cells *l, const cyc_cfloat *F, int32_t m, int32_t n)
-{
 	for (int32_t i = 0; i < n && i < CYC_CELLS_AHEAD; i++) cyc__cell_fetch(l, F, m, i);
 }
 
-/**
- * The cell of point i, after those before it.
- * @param[in] F  m x m x (m/2 + 2), see cyc_reference_count()
- * @param[in] n  number of points in the list
- */
+/** The same for points of a central slice: kx times the reference index `x` of (1, 0), and ky times that of
+ * (0, 1). */
+static inline void cyc__cells_of_slice(cyc_cells *l, const cyc_cfloat *F, int32_t m, const float x[3],
+                                       const float y[3], const float *kx, const float *ky, int32_t n)
+{
+	for (int32_t i = 0; i < n; i++) {
+		l->x[i] = x[0] * kx[i] + y[0] * ky[i];
+		l->y[i] = x[1] * kx[i] + y[1] * ky[i];
+		l->z[i] = x[2] * kx[i] + y[2] * ky[i];
+	}
+	cyc__cells_list(l, F, m, n);
+}
+
+/** The cell of point i of the n listed ones, after those before it. */
 static inline cyc_cell cyc__cell_next(const cyc_cells *l, const cyc_cfloat *F, int32_t m, int32_t i,
                                       int32_t n)
 {

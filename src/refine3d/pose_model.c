@@ -100,14 +100,7 @@ CYC_SIMD static double slice(cyc_cfloat *out, const cyc_coefficients *list, cons
 	for (int32_t first = 0; first < n; first += BLOCK) {
 		int32_t end = first + BLOCK < n ? first + BLOCK : n;
 		float part = 0;
-		for (int32_t j = first; j < end; j++) {
-			float kx = list->fx[j], ky = list->fy[j];
-			l.x[j - first] = a.x[0] * kx + a.y[0] * ky;
-			l.y[j - first] = a.x[1] * kx + a.y[1] * ky;
-			l.z[j - first] = a.x[2] * kx + a.y[2] * ky;
-		}
-		cyc__cells_list(&l, r->m, end - first);
-		cyc__cells_fetch_first(&l, r->grid, r->m, end - first);
+		cyc__cells_of_slice(&l, r->grid, r->m, a.x, a.y, list->fx + first, list->fy + first, end - first);
 		for (int32_t j = first; j < end; j++) {
 			const cyc_cell q = cyc__cell_next(&l, r->grid, r->m, j - first, end - first);
 			cyc_v4 v = cyc__cell_along_x(&q);
