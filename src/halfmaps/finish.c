@@ -228,6 +228,12 @@ done:
 	return st;
 }
 
+double cyc_taper_weight(double r_px, double R_px, double taper_px)
+{
+	if (r_px >= R_px) return 0;
+	return r_px < R_px - taper_px ? 1 : 0.5 - 0.5 * cos(CYC_PI * (R_px - r_px) / taper_px);
+}
+
 typedef struct {
 	cyc_volume *v;
 	double taper_px;
@@ -245,9 +251,8 @@ static cyc_status taper_task(void *arg, int64_t z, int i_thread)
 	float *value = t->v->data + (size_t)z * (size_t)n * (size_t)n;
 	for (int32_t y = 0; y < n; y++)
 		for (int32_t x = 0; x < n; x++, value++) {
-			double r = sqrt(cyc_square(x - n / 2) + cyc_square(y - n / 2) + dz2), g = 1;
-			if (r >= R) g = 0;
-			else if (r >= R - t->taper_px) g = 0.5 - 0.5 * cos(CYC_PI * (R - r) / t->taper_px);
+			double r = sqrt(cyc_square(x - n / 2) + cyc_square(y - n / 2) + dz2),
+				   g = cyc_taper_weight(r, R, t->taper_px);
 			sum += g * (double)*value;
 			weight += g;
 			if (!t->is_measuring) *value = (float)g * (*value - t->mean);

@@ -319,10 +319,7 @@ static cyc_status map_task(void *arg, int64_t z, int i_thread)
 		const float *mask = g->mask->data + ((size_t)z * (size_t)n + (size_t)y) * (size_t)n;
 		for (int32_t x = 0; x < n; x++) {
 			int32_t r2 = (x - n / 2) * (x - n / 2) + dy * dy + dz * dz;
-			double r = sqrt((double)r2), taper = r >= R ? 0
-			                                     : r < R - m->taper_px
-			                                         ? 1
-			                                         : 0.5 - 0.5 * cos(CYC_PI * (R - r) / m->taper_px);
+			double taper = cyc_taper_weight(sqrt((double)r2), R, m->taper_px);
 			float v = in[x] * g->gridding[r2];
 			if (m->sums) {
 				sum += taper * (double)v;
