@@ -160,8 +160,8 @@ static cyc_status check_visible(const cyc_stacks *s)
 	CYC_CHECK(n < s->particles->n, CYC_E_DATA,
 	          "'%s': no particle is visible in any tilt: _%s is 0 throughout", s->particles->path,
 	          CYC_RLN_TOMO_VISIBLE_FRAMES);
-	cyc_warn("'%s': %lld particles are visible in no tilt (_%s is 0 throughout, first in row %lld): they "
-	         "take no part",
+	cyc_warn("'%s': particles that are visible in no tilt take no part: %lld (_%s is 0 throughout, first in "
+	         "row %lld)",
 	         s->particles->path, (long long)n, CYC_RLN_TOMO_VISIBLE_FRAMES,
 	         (long long)s->particles->particles[first].row + 1);
 done:
@@ -182,11 +182,11 @@ static cyc_status warn_of_shared_files(const cyc_stacks *s)
 		first[1] = i;
 	}
 	if (n > 0)
-		cyc_warn(
-			"'%s': %lld particles have the images of another one: rows %lld and %lld both name '%s'; in two "
-			"half-sets they make the resolution too optimistic",
-			s->particles->path, (long long)n, (long long)s->particles->particles[first[0]].row + 1,
-			(long long)s->particles->particles[first[1]].row + 1, s->data_files[first[0]]);
+		cyc_warn("'%s': particles that share the images of another one: %lld (rows %lld and %lld both name "
+		         "'%s'); in "
+		         "two half-sets they make the resolution too optimistic",
+		         s->particles->path, (long long)n, (long long)s->particles->particles[first[0]].row + 1,
+		         (long long)s->particles->particles[first[1]].row + 1, s->data_files[first[0]]);
 done:
 	cyc__name_map_deinit(&names);
 	return st;

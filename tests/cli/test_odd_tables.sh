@@ -222,13 +222,13 @@ each_job() {
 image() { awk -v c="$(column p/X/particles.star rlnImageName)" '/^data_particles/ { here = 1 } here && NF >= c && !/^_/ && ++n == '"$1"' { print $c }' p/X/particles.star; }
 fresh
 set_value p/X/particles.star rlnTomoVisibleFrames 2 '[0,0,0,0,0]'
-each_job 0 '1 particles are visible in no tilt (_rlnTomoVisibleFrames is 0 throughout, first in row 2)'
+each_job 0 'particles that are visible in no tilt take no part: 1 (_rlnTomoVisibleFrames is 0 throughout, first in row 2)'
 fresh
 set_value p/X/particles.star rlnTomoVisibleFrames 0 '[0,0,0,0,0]'
 each_job 3 'no particle is visible in any tilt'
 fresh
 set_value p/X/particles.star rlnImageName 3 "$(image 1)"
-each_job 0 '1 particles have the images of another one: rows 1 and 3 both name'
+each_job 0 'particles that share the images of another one: 1 (rows 1 and 3 both name'
 fresh
 set_value p/X/particles.star rlnCtfDataAreCtfPremultiplied 0 2
 each_job 3 '_rlnCtfDataAreCtfPremultiplied must be 0 or 1, found 2'
