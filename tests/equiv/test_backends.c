@@ -1078,7 +1078,7 @@ static void insertion_is_a_sum_over_voxels(void **state)
 	}
 }
 
-/* Calls in another order leave the same bits. */
+/* Calls in another order, and one call for all, leave the same bits: each value is rounded on its own. */
 static void insertion_does_not_depend_on_order(void **state)
 {
 	(void)state;
@@ -1090,13 +1090,13 @@ static void insertion_does_not_depend_on_order(void **state)
 	const cyc_sum_spec spec = { ball, -1, { SUM_SCALE[0], SUM_SCALE[1] }, CYC_MOST_ADDED };
 	void *host = modulate(&bytes, be, in, true, false, false, true);
 	cyc_buffer *packed = up(be, host, (size_t)in->n * cyc_packed_count(in->s), sizeof(float));
-	int64_t *sums[2];
-	for (int k = 0; k < 2; k++) {
+	int64_t *sums[3];
+	for (int k = 0; k < 3; k++) {
 		cyc_buffer *sum = up(be, NULL, 3 * ball->count, sizeof(int64_t));
-		for (int8_t i = 0; i < 2; i++) {
+		for (int8_t i = 0; i < (k < 2 ? 2 : 1); i++) {
 			const cyc_slices slices = { .M = in->M,
 				                        .radius = in->radius,
-				                        .use = in->use,
+				                        .use = k < 2 ? in->use : NULL,
 				                        .select = k ? 1 - i : i,
 				                        .n = in->n,
 				                        .s = in->s };
@@ -1104,8 +1104,8 @@ static void insertion_does_not_depend_on_order(void **state)
 		}
 		sums[k] = down(&sum, &n_bytes);
 	}
-	assert_memory_equal(sums[0], sums[1], n_bytes);
-	for (int k = 0; k < 2; k++) cyc_free(sums[k]);
+	for (int k = 1; k < 3; k++) assert_memory_equal(sums[0], sums[k], n_bytes);
+	for (int k = 0; k < 3; k++) cyc_free(sums[k]);
 	cyc_buffer_destroy(&packed);
 	cyc_free(host);
 	cyc_ball_destroy(&ball);
@@ -1335,6 +1335,61 @@ static void transforms_follow_their_definition(void **state)
 
 /* ---------------------------------------------------------------- misuse */
 
+/* Images of two calls, packed one behind the other: the first are kept, the second are what they are at the
+ * beginning. What is written into a part of a buffer stays within it. */
+static void slices_are_packed_behind_others(void **state)
+{
+	(void)state;
+	static const char *const names[] = { "cpu", "strict", "emulate" };
+	inputs *in = inputs_create(16, 3);
+	size_t all = (size_t)in->n * in->plane, slice = cyc_packed_count(in->s), one = (size_t)in->n * slice;
+	for (size_t k = 0; k < sizeof names / sizeof *names; k++)
+		for (int is_pack = 0; is_pack < 2; is_pack++) {
+			cyc_backend *be = NULL;
+			float *part;
+			size_t bytes, n_single;
+			ASSERT_OK(cyc_backend_open(&be, names[k], 2));
+			cyc_buffer *ft = up(be, in->ft, all, sizeof(cyc_cfloat)),
+					   *ctf = up(be, in->ctf, all, sizeof(float)),
+					   *share = up(be, in->envelope, in->plane, sizeof(float)),
+					   *packed = up(be, NULL, 2 * one, sizeof(float));
+			for (int32_t first = 0; first <= in->n; first += in->n)
+				if (is_pack)
+					ASSERT_OK(cyc_op_pack(packed, be,
+					                      &(cyc_pack_in){ .ft = ft,
+					                                      .ctf = ctf,
+					                                      .share = share,
+					                                      .rest = share,
+					                                      .is_premultiplied = true,
+					                                      .first = first,
+					                                      .n = in->n,
+					                                      .s = in->s }));
+				else
+					ASSERT_OK(cyc_op_modulate(
+						packed, be,
+						&(cyc_modulate_in){ .ft = ft, .ctf = ctf, .first = first, .n = in->n, .s = in->s }));
+			ASSERT_OK(cyc_buffer_map_part(&part, packed, (one + slice) * sizeof *part, slice * sizeof *part));
+			for (size_t i = 0; i < slice; i++) part[i] = 7;
+			ASSERT_OK(cyc_buffer_unmap(packed));
+			ASSERT_STATUS(cyc_buffer_map_part(&part, packed, 2 * one * sizeof *part - 4, 8), CYC_E_INTERNAL,
+			              "of a buffer of");
+			float *single = is_pack ? pack(&n_single, be, in, true)
+			                        : modulate(&n_single, be, in, true, false, false, false),
+				  *both = down(&packed, &bytes);
+			assert_memory_equal(both, single, one * sizeof *both);
+			assert_memory_equal(both + one, single, slice * sizeof *both);
+			for (size_t i = 0; i < slice; i++) assert_true(both[one + slice + i] == 7);
+			assert_memory_equal(both + one + 2 * slice, single + 2 * slice, slice * sizeof *both);
+			cyc_free(single);
+			cyc_free(both);
+			cyc_buffer_destroy(&ft);
+			cyc_buffer_destroy(&ctf);
+			cyc_buffer_destroy(&share);
+			cyc_backend_close(&be);
+		}
+	inputs_destroy(in);
+}
+
 static void misuse_is_reported(void **state)
 {
 	static const char *const names[] = { "cpu", "strict", "emulate" };
@@ -1505,6 +1560,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(sums_are_sums),
 		cmocka_unit_test(correlation_is_a_sum),
 		cmocka_unit_test(transforms_follow_their_definition),
+		cmocka_unit_test(slices_are_packed_behind_others),
 		cmocka_unit_test(misuse_is_reported),
 		cmocka_unit_test(device_memory_is_closed_to_the_host),
 		cmocka_unit_test(memory_out_of_reach_is_mapped_as_a_copy),

@@ -13,7 +13,7 @@
 #include "polish/outcome.h"
 #include "polish/schur.h"
 
-enum { T = 7, N = 5, GRID = 21 };
+enum { T = 7, N = 5, N_MAPS = N * T, GRID = 21 };
 static const double STEP_PX = 0.7;
 
 static double truth(double x, double y)
@@ -136,20 +136,7 @@ static void relative_modes_have_no_mean(void **state)
 
 /* ---------------------------------------------------------------- a small alignment with random maps */
 
-typedef struct {
-	cyc_tilt_series ts;
-	cyc_tilt tilts[T];
-	cyc_projection projections[T];
-	cyc_vec3 positions[N];
-	int32_t order[T];
-	double sigma[T], weight[N], strength[T], sharpness[T];
-	cyc_pair pairs[N * T];
-	float maps[N * T][GRID * GRID];
-	cyc_motion_model *motion;
-	cyc_alignment a;
-} world;
-
-static world w;
+#include "alignment_world.h"
 
 /* What is refined besides geometry and positions. */
 typedef struct {
@@ -170,60 +157,23 @@ static double deformation_width[MAX_COEFFICIENTS];
 
 static void make_world(variant v)
 {
-	memset(&w, 0, sizeof w);
-	w.ts = (cyc_tilt_series){ .name = "test",
-		                      .pixel_size_A = 1.7,
-		                      .n_tilts = T,
-		                      .tilts = w.tilts,
-		                      .image_nx = 400,
-		                      .image_ny = 300,
-		                      .size_px = { 400, 300, 200 } };
+	begin_world();
 	for (int f = 0; f < T; f++) {
-		w.tilts[f] = (cyc_tilt){ .xtilt_rad = 0.01,
-			                     .ytilt_rad = 0.25 * (f - T / 2),
-			                     .zrot_rad = 1.4,
-			                     .has_angles = true,
-			                     .scale = 1,
-			                     .has_nominal_tilt = f != 2,
-			                     .nominal_tilt_rad = 0.25 * (f - T / 2) };
-		w.order[f] = (f * 3) % T;
-		w.sigma[f] = 0.5 + 0.1 * f;
-		w.strength[f] = w.sharpness[f] = 1;
-		assert_int_equal(cyc_projection_of_tilt(&w.projections[f], &w.ts, f), CYC_OK);
+		const cyc_tilt tilt = { .xtilt_rad = 0.01,
+			                    .ytilt_rad = 0.25 * (f - T / 2),
+			                    .zrot_rad = 1.4,
+			                    .has_angles = true,
+			                    .scale = 1,
+			                    .has_nominal_tilt = f != 2,
+			                    .nominal_tilt_rad = 0.25 * (f - T / 2) };
+		place_tilt(f, tilt, (f * 3) % T, 0.5 + 0.1 * f);
 	}
-	for (int p = 0; p < N; p++) {
-		cyc_rng r = cyc_rng_make(3, 0, (uint64_t)p);
-		w.positions[p] =
-			(cyc_vec3){ 200 * cyc_rng_normal(&r), 200 * cyc_rng_normal(&r), 60 * cyc_rng_normal(&r) };
-		w.weight[p] = p == 1 ? 0.5 : 1;
-	}
+	for (int p = 0; p < N; p++) place_particle(p, 200, p == 1 ? 0.5 : 1);
 	const cyc_motion_options o = { .correlation_A = 1500, .is_relative = v.is_per_tilt, .max_modes = -1 };
 	if (v.has_motion) ASSERT_OK(cyc_motion_model_create(&w.motion, w.positions, N, &o));
-	w.a = (cyc_alignment){
-		.n_tilts = T,
-		.n_particles = N,
-		.ts = &w.ts,
-		.projections = w.projections,
-		.positions_A = w.positions,
-		.order = w.order,
-		.step_sigma_A = w.sigma,
-		.motion = w.motion,
-		.grid = { GRID, STEP_PX },
-		.pairs = w.pairs,
-		.particle_weight = w.weight,
-		.tilt_strength = w.strength,
-		.sharpness = w.sharpness,
-		.stage_sign = 1,
-		.amplitude = 1.3,
-		.agreement = 1.3,
-		.dispersion = 1,
-		.do_angles = true,
-		.do_shifts = true,
-		.do_positions = true,
-		.widths = { .angle_input_rad = 0.003, .angle_trend_rad = 0.002, .shift_A = 2, .position_A = 3 },
-		.n_threads = 2,
-		.speed = 0.8
-	};
+	w.a = alignment_of_world(1.3);
+	w.a.n_threads = 2;
+	w.a.speed = 0.8;
 	w.a.do_deformation = v.deformation != CYC_DEFORMATION_NONE;
 	w.a.is_deformation_per_tilt = v.is_per_tilt;
 	w.a.deformation_model =
@@ -245,12 +195,6 @@ static void make_world(variant v)
 			pair->curve[2] = 1.5 + 0.1 * f;
 			cyc_alignment_position(pair->start_px, &w.a, p, f);
 		}
-}
-
-static void drop_world(void)
-{
-	cyc_alignment_deinit(&w.a);
-	cyc_motion_model_destroy(&w.motion);
 }
 
 static double objective(void)

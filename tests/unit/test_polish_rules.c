@@ -73,80 +73,28 @@ static void maps_are_as_fine_as_their_spline_needs(void **state)
 
 /* ---------------------------------------------------------------- an alignment with planted maps */
 
-enum { T = 9, N = 24, GRID = 21 };
+enum { T = 9, N = 24, N_MAPS = T, GRID = 21 };
 static const double STEP_PX = 0.7, PIXEL_A = 1.7;
 
-typedef struct {
-	cyc_tilt_series ts;
-	cyc_tilt tilts[T];
-	cyc_projection projections[T];
-	cyc_vec3 positions[N];
-	int32_t order[T];
-	double sigma[T], dose[T], weight[N], strength[T], sharpness[T];
-	cyc_pair pairs[N * T];
-	float maps[T][GRID * GRID];
-	cyc_motion_model *motion;
-	cyc_alignment a;
-} world;
-
-static world w;
+#include "alignment_world.h"
 
 static void make_world(void)
 {
-	memset(&w, 0, sizeof w);
-	w.ts = (cyc_tilt_series){ .name = "test",
-		                      .pixel_size_A = PIXEL_A,
-		                      .n_tilts = T,
-		                      .tilts = w.tilts,
-		                      .image_nx = 400,
-		                      .image_ny = 300,
-		                      .size_px = { 400, 300, 200 } };
+	begin_world();
 	for (int f = 0; f < T; f++) {
-		w.tilts[f] = (cyc_tilt){ .ytilt_rad = 0.2 * (f - T / 2),
-			                     .has_angles = true,
-			                     .scale = 1,
-			                     .has_nominal_tilt = true,
-			                     .nominal_tilt_rad = 0.2 * (f - T / 2),
-			                     .pre_exposure_e_per_A2 = 6.0 * f };
-		w.order[f] = f;
-		w.sigma[f] = 0.5;
+		const cyc_tilt tilt = { .ytilt_rad = 0.2 * (f - T / 2),
+			                    .has_angles = true,
+			                    .scale = 1,
+			                    .has_nominal_tilt = true,
+			                    .nominal_tilt_rad = 0.2 * (f - T / 2),
+			                    .pre_exposure_e_per_A2 = 6.0 * f };
+		place_tilt(f, tilt, f, 0.5);
 		w.dose[f] = 3.0 + 6.0 * f;
-		w.strength[f] = w.sharpness[f] = 1;
-		ASSERT_OK(cyc_projection_of_tilt(&w.projections[f], &w.ts, f));
 	}
-	for (int p = 0; p < N; p++) {
-		cyc_rng r = cyc_rng_make(3, 0, (uint64_t)p);
-		w.positions[p] =
-			(cyc_vec3){ 200 * cyc_rng_normal(&r), 150 * cyc_rng_normal(&r), 60 * cyc_rng_normal(&r) };
-		w.weight[p] = 1;
-	}
+	for (int p = 0; p < N; p++) place_particle(p, 150, 1);
 	const cyc_motion_options motion = { .correlation_A = 1500, .max_modes = 4 };
 	ASSERT_OK(cyc_motion_model_create(&w.motion, w.positions, N, &motion));
-	w.a = (cyc_alignment){
-		.n_tilts = T,
-		.n_particles = N,
-		.ts = &w.ts,
-		.projections = w.projections,
-		.positions_A = w.positions,
-		.order = w.order,
-		.step_sigma_A = w.sigma,
-		.motion = w.motion,
-		.grid = { GRID, STEP_PX },
-		.pairs = w.pairs,
-		.particle_weight = w.weight,
-		.tilt_strength = w.strength,
-		.sharpness = w.sharpness,
-		.stage_sign = 1,
-		.amplitude = 1,
-		.agreement = 1,
-		.dispersion = 1,
-		.do_angles = true,
-		.do_shifts = true,
-		.do_positions = true,
-		.widths = { .angle_input_rad = 0.003, .angle_trend_rad = 0.002, .shift_A = 2, .position_A = 3 },
-		.n_threads = 1,
-		.speed = 1
-	};
+	w.a = alignment_of_world(1);
 	ASSERT_OK(cyc_alignment_init(&w.a));
 	for (int p = 0; p < N; p++)
 		for (int f = 0; f < T; f++) {
@@ -156,12 +104,6 @@ static void make_world(void)
 			pair->curve[0] = pair->curve[2] = 1;
 			cyc_alignment_position(pair->start_px, &w.a, p, f);
 		}
-}
-
-static void drop_world(void)
-{
-	cyc_alignment_deinit(&w.a);
-	cyc_motion_model_destroy(&w.motion);
 }
 
 /* ---------------------------------------------------------------- strengths */

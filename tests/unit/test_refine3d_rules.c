@@ -5,6 +5,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 #include <cmocka.h>
 
@@ -45,30 +46,48 @@ static void shares_are_those_of_masses(void **state)
 	}
 }
 
+/* Probable particles of both half-sets that are where the centre of their prior is. */
+enum { N_STILL = 10 };
+typedef struct {
+	cyc_mat3 identity;
+	cyc_symmetry none;
+	cyc_particle particles[N_STILL];
+	cyc_refined refined[N_STILL];
+	cyc_particle_set set;
+} still;
+
+/* Their job, which borrows s: with errors of the poses, and old widths of the priors. */
+static cyc_refine3d_job still_particles(still *s, double error_rad, double error_A, double old_rad,
+                                        double old_A)
+{
+	memset(s, 0, sizeof *s);
+	for (int k = 0; k < 3; k++) s->identity.m[k][k] = 1;
+	s->none = (cyc_symmetry){ .n = 1, .ops = &s->identity };
+	s->set = (cyc_particle_set){ .n = N_STILL, .particles = s->particles };
+	cyc_refine3d_job j = { .particles = &s->set, .refined = s->refined, .symmetry = &s->none };
+	for (int i = 0; i < N_STILL; i++) {
+		cyc_refined *r = &s->refined[i];
+		s->particles[i].half = i % 2;
+		r->probability = 1;
+		r->pose.R_tomo_ref = r->prior.R_tomo_ref = s->identity;
+		for (int k = 0; k < CYC_POSE_PARAMETERS; k++) r->error[k] = k < 3 ? error_rad : error_A;
+	}
+	for (int h = 0; h < 2; h++) {
+		j.state.sigma_angle_rad[h] = old_rad;
+		j.state.sigma_offset_A[h] = old_A;
+		for (int k = 0; k < 4; k++) j.state.error_factor[h][k] = 1;
+	}
+	return j;
+}
+
 /* Poses that stay where they began ask for a prior without width. It stops well below the standard error of a
  * pose, where it decides, and above a tenth of it, where a narrower one would change nothing. (T8.13) */
 static void priors_may_be_narrower_than_errors(void **state)
 {
 	(void)state;
-	enum { N = 10 };
-	static const double ERROR_RAD = 0.01, ERROR_A = 20, OLD_RAD = 0.1, OLD_A = 200;
-	static cyc_mat3 identity = { { { 1, 0, 0 }, { 0, 1, 0 }, { 0, 0, 1 } } };
-	cyc_symmetry none = { .n = 1, .ops = &identity };
-	cyc_particle particles[N] = { 0 };
-	cyc_refined refined[N] = { 0 };
-	const cyc_particle_set set = { .n = N, .particles = particles };
-	cyc_refine3d_job j = { .particles = &set, .refined = refined, .symmetry = &none };
-	for (int i = 0; i < N; i++) {
-		particles[i].half = i % 2;
-		refined[i].probability = 1;
-		refined[i].pose.R_tomo_ref = refined[i].prior.R_tomo_ref = identity;
-		for (int k = 0; k < CYC_POSE_PARAMETERS; k++) refined[i].error[k] = k < 3 ? ERROR_RAD : ERROR_A;
-	}
-	for (int h = 0; h < 2; h++) {
-		j.state.sigma_angle_rad[h] = OLD_RAD;
-		j.state.sigma_offset_A[h] = OLD_A;
-		for (int k = 0; k < 4; k++) j.state.error_factor[h][k] = 1;
-	}
+	static const double ERROR_RAD = 0.01, ERROR_A = 20;
+	still s;
+	cyc_refine3d_job j = still_particles(&s, ERROR_RAD, ERROR_A, 0.1, 200);
 	ASSERT_OK(cyc_refine3d_learn_priors(&j, 0));
 	for (int h = 0; h < 2; h++) {
 		const double share[] = { j.state.sigma_angle_rad[h] / ERROR_RAD,
@@ -137,25 +156,9 @@ static void refined_poses_bring_the_width_of_their_prior(void **state)
 static void offsets_keep_room(void **state)
 {
 	(void)state;
-	enum { N = 10 };
-	static const double LEAST_A = 1.4142, ERROR_A = 0.2;
-	static cyc_mat3 identity = { { { 1, 0, 0 }, { 0, 1, 0 }, { 0, 0, 1 } } };
-	cyc_symmetry none = { .n = 1, .ops = &identity };
-	cyc_particle particles[N] = { 0 };
-	cyc_refined refined[N] = { 0 };
-	const cyc_particle_set set = { .n = N, .particles = particles };
-	cyc_refine3d_job j = { .particles = &set, .refined = refined, .symmetry = &none };
-	for (int i = 0; i < N; i++) {
-		particles[i].half = i % 2;
-		refined[i].probability = 1;
-		refined[i].pose.R_tomo_ref = refined[i].prior.R_tomo_ref = identity;
-		for (int k = 0; k < CYC_POSE_PARAMETERS; k++) refined[i].error[k] = k < 3 ? 0.01 : ERROR_A;
-	}
-	for (int h = 0; h < 2; h++) {
-		j.state.sigma_angle_rad[h] = 0.1;
-		j.state.sigma_offset_A[h] = 10;
-		for (int k = 0; k < 4; k++) j.state.error_factor[h][k] = 1;
-	}
+	static const double LEAST_A = 1.4142;
+	still s;
+	cyc_refine3d_job j = still_particles(&s, 0.01, 0.2, 0.1, 10);
 	ASSERT_OK(cyc_refine3d_learn_priors(&j, 1));
 	for (int h = 0; h < 2; h++) {
 		if (!(fabs(j.state.sigma_offset_A[h] / LEAST_A - 1) < 1e-3))
