@@ -547,9 +547,10 @@ static cyc_status make_filter(cyc__postprocess *p)
 		                                              : p->guinier_original);
 		p->bfactor_A2 = 4.0 * p->fit.slope_A2;
 		if (p->fit.n_points < 3)
-			cyc_warn("only %d shells lie between %g Å and the resolution limit: no B-factor can be fitted, "
-			         "and the map is not sharpened; give one with --adhoc-bfactor",
-			         p->fit.n_points, o->bfactor_low_A);
+			cyc_warn(
+				"too few shells (%d) lie between %g Å and the resolution limit: no B-factor can be fitted, "
+				"and the map is not sharpened; give one with --adhoc-bfactor",
+				p->fit.n_points, o->bfactor_low_A);
 	}
 	if (fabs(p->bfactor_A2) > 0.0) {
 		cyc__filter_bfactor(p->filter, p->n, p->pixel_size_A, p->bfactor_A2);
