@@ -54,6 +54,7 @@ typedef struct {
 	 * listed there. The run folder has the page and the records. */
 	bool in_project;
 	double pipeline_wait_s;  /**< how long to wait for a pipeline that another program has locked */
+	double run_wait_s;       /**< how long to wait while another run has the run folder */
 	int32_t box_px, crop_px; /**< as in cyc_reconstruct_options; the box is that of all jobs */
 	const char *symmetry;
 	bool whole_windows; /**< leave out windows that are partly outside their image */

@@ -244,6 +244,8 @@ static cyc_status job_command(char **out, const slurm_args *a, const cyc_cycle_j
 		fprintf(o.f, " --part \"$SLURM_ARRAY_TASK_ID/%d\"", a->o.n_parts);
 	} else {
 		CYC_TRY(add_cycle_options(&o, a));
+		/* A job before this one may have been queued again after its end, and be at work. */
+		if (!(a->o.run_wait_s > 0)) fprintf(o.f, " --run-wait 86400");
 		if (!is_last) fprintf(o.f, " --parts %d", a->o.n_parts);
 	}
 	fprintf(o.f, " --threads %d", a->cpus);

@@ -15,6 +15,7 @@
 #include <math.h>
 #include <string.h>
 #include <sys/file.h>
+#include <time.h>
 #include <unistd.h>
 
 static const cyc_cycle_ops LIBRARY = { cyc_reconstruct_run, cyc_postprocess_run, cyc_ctfrefine_run,
@@ -347,6 +348,25 @@ done:
 
 /* ---------------------------------------------------------------- the run */
 
+/* Another process has the lock: it is asked for again and again, since a call that blocks is not interrupted.
+ */
+static cyc_status wait_for_lock(int lock, const char *dir, double wait_s)
+{
+	cyc_status st = CYC_OK;
+	const double start = cyc_clock_s();
+	bool is_told = false;
+	while (flock(lock, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK) {
+		CYC_CHECK(cyc_clock_s() - start < wait_s, CYC_E_IO, "another 'cyclotomo cycle' is running in %s",
+		          dir);
+		if (!is_told) cyc_info("waiting for another 'cyclotomo cycle' that is running in %s", dir);
+		is_told = true;
+		CYC_TRY(cyc_cancel_check());
+		nanosleep(&(struct timespec){ .tv_nsec = 200000000 }, NULL);
+	}
+done:
+	return st;
+}
+
 /* One process at a time; the lock is released when the process ends, however that happens. */
 static cyc_status lock_folder(int *lock, const cyc_cycle_options *o)
 {
@@ -358,10 +378,9 @@ static cyc_status lock_folder(int *lock, const cyc_cycle_options *o)
 	CYC_TRY(cyc_path_join(&path, dir, ".cyclotomo_lock"));
 	*lock = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
 	CYC_CHECK(*lock >= 0, CYC_E_IO, "cannot write '%s': %s", path, strerror(errno));
-	if (flock(*lock, LOCK_EX | LOCK_NB) != 0) {
-		CYC_CHECK(errno != EWOULDBLOCK, CYC_E_IO, "another 'cyclotomo cycle' is running in %s", dir);
+	CYC_TRY(wait_for_lock(*lock, dir, o->run_wait_s));
+	if (flock(*lock, LOCK_EX | LOCK_NB) != 0)
 		cyc_warn("%s cannot be locked (%s): make sure that no other run uses it", dir, strerror(errno));
-	}
 done:
 	cyc_free(dir);
 	cyc_free(path);

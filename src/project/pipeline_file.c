@@ -108,13 +108,6 @@ static cyc_status add_edge(cyc_star_block *b, const table *t, const char *from, 
 
 /* ---------------------------------------------------------------- the lock */
 
-static double now_s(void)
-{
-	struct timespec t;
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
 static cyc_status lock_paths(char **dir, char **file, const char *root)
 {
 	cyc_status st = CYC_OK;
@@ -169,7 +162,7 @@ static cyc_status lock(cyc_pipeline_file *p, double wait_s)
 {
 	cyc_status st = CYC_OK;
 	char *dir = NULL, *file = NULL;
-	double start = now_s();
+	double start = cyc_clock_s();
 	bool is_told = false;
 	CYC_TRY(lock_paths(&dir, &file, p->root));
 	while (mkdir(dir, 0777) != 0) {
@@ -181,7 +174,7 @@ static cyc_status lock(cyc_pipeline_file *p, double wait_s)
 			unlock(p->root);
 			continue;
 		}
-		if (now_s() - start > wait_s) {
+		if (cyc_clock_s() - start > wait_s) {
 			st = cyc_error_raise(CYC_E_IO, __FILE__, __LINE__, __func__,
 			                     "the pipeline of the project is locked: '%s' was there for %.0f s", dir,
 			                     wait_s);

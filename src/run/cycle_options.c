@@ -27,6 +27,9 @@ static const cyc_option ROWS[] = {
 	ROW(DOUBLE, "pipeline-wait", pipeline_wait_s, .unit = "<s>", .value = "60", .range = "[0,",
 	    .purpose = CYC_FOR_RUN,
 	    .help = "With --project: how long to wait while another program has the pipeline locked."),
+	ROW(DOUBLE, "run-wait", run_wait_s, .unit = "<s>", .value = "0", .range = "[0,", .purpose = CYC_FOR_RUN,
+	    .help = "How long to wait while another 'cyclotomo cycle' runs in the run folder, before refusing to "
+	            "start. The jobs of 'cyclotomo slurm' wait for a day."),
 	ROW(FLAG, "no-figures", no_figures, .purpose = CYC_FOR_RUN,
 	    .help = "Write no figures in the job folders."),
 	ROW(INT, "parts", n_parts, .unit = "<n>", .range = "[0,10000]", .purpose = CYC_FOR_RUN,

@@ -5,6 +5,8 @@
 #include "run/step.h"
 #include <fcntl.h>
 #include <sys/file.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 static int setup(void **state)
 {
@@ -664,8 +666,43 @@ static void test_one_process_at_a_time(void **state)
 	int lock = open(in_root("RUN/.cyclotomo_lock"), O_RDWR | O_CREAT, 0666);
 	assert_int_equal(flock(lock, LOCK_EX), 0);
 	assert_refused(run_cycle(&r, &o), CYC_E_IO, "another 'cyclotomo cycle'");
+	o.run_wait_s = 0.3;
+	double start = cyc_clock_s();
+	assert_refused(run_cycle(&r, &o), CYC_E_IO, "another 'cyclotomo cycle'");
+	assert_true(cyc_clock_s() - start >= 0.3);
 	close(lock);
 	assert_int_equal(run_cycle(&r, &o), CYC_OK);
+	cyc_cycle_result_deinit(&r);
+}
+
+/* The other run ends while this one waits. */
+static void test_waiting_for_another_run(void **state)
+{
+	(void)state;
+	cyc_cycle_options o = make_options();
+	cyc_cycle_result r;
+	int ready[2];
+	assert_int_equal(cyc_make_dirs(in_root("RUN")), CYC_OK);
+	assert_int_equal(pipe(ready), 0);
+	const char *path = in_root("RUN/.cyclotomo_lock");
+	pid_t other = fork();
+	if (other == 0) {
+		int lock = open(path, O_RDWR | O_CREAT, 0666);
+		if (flock(lock, LOCK_EX) != 0 || write(ready[1], "x", 1) != 1) _exit(1);
+		usleep(500000);
+		_exit(0);
+	}
+	char byte;
+	assert_int_equal(read(ready[0], &byte, 1), 1);
+	double start = cyc_clock_s();
+	o.run_wait_s = 60.0;
+	assert_int_equal(run_cycle(&r, &o), CYC_OK);
+	assert_true(cyc_clock_s() - start >= 0.3);
+	int status;
+	assert_int_equal(waitpid(other, &status, 0), other);
+	assert_int_equal(status, 0);
+	close(ready[0]);
+	close(ready[1]);
 	cyc_cycle_result_deinit(&r);
 }
 
@@ -1100,6 +1137,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_replaced_images, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_folder_of_others_is_refused, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_one_process_at_a_time, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_waiting_for_another_run, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_mistakes_are_found_before_the_work, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_plan, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_summary_page, setup, teardown),
