@@ -30,7 +30,8 @@ typedef struct {
 
 /* What one block of coefficients needs: value and three slopes, shifted data, weights; re and im each. */
 typedef struct {
-	float v[8][BLOCK], y[2][BLOCK], weight[BLOCK], kx[BLOCK], ky[BLOCK];
+	_Alignas(LANES * sizeof(float)) float v[8][BLOCK];
+	float y[2][BLOCK], weight[BLOCK], kx[BLOCK], ky[BLOCK];
 } block;
 
 /* ---------------------------------------------------------------- data */
@@ -120,51 +121,49 @@ CYC_SIMD static void slice_and_slopes(block *b, const cyc_cfloat *F, int32_t m, 
 
 /* ---------------------------------------------------------------- sums */
 
+/* Written out as vectors: compilers do not make them of the loops over lanes. */
+typedef float lanes __attribute__((vector_size(LANES * sizeof(float)), may_alias));
+
 /* Columns of the sums of one block of coefficients. */
 typedef struct {
-	float of[CYC_N_POSE_TERMS][LANES];
+	lanes of[CYC_N_POSE_TERMS];
 } columns;
 
-/* LANES coefficients from i on; dV of the angles is q x grad V, that of the displacements -2 pi i k/s V.
- * Signs come later. */
+/* LANES coefficients from i on, a multiple of LANES; dV of the angles is q x grad V, that of the
+ * displacements -2 pi i k/s V. Signs come later. */
 CYC_SIMD static void add_lanes(columns *sum, const block *b, int32_t i, const cyc_pose_row *r, float per_px)
 {
-	const float *y_re = b->y[0] + i, *y_im = b->y[1] + i, *weight = b->weight + i, *kx = b->kx + i,
-				*ky = b->ky + i;
-	float re[N_IMAGE][LANES], im[N_IMAGE][LANES], res_re[LANES], res_im[LANES], s = (float)r->amplitude;
-	for (int l = 0; l < LANES; l++) {
-		float q0 = r->x[0] * kx[l] + r->y[0] * ky[l], q1 = r->x[1] * kx[l] + r->y[1] * ky[l],
-			  q2 = r->x[2] * kx[l] + r->y[2] * ky[l];
-		const float *g = b->v[0] + i + l;
-		float v_re = g[0], v_im = g[BLOCK];
-		re[0][l] = q2 * g[4 * BLOCK] - q1 * g[6 * BLOCK];
-		im[0][l] = q2 * g[5 * BLOCK] - q1 * g[7 * BLOCK];
-		re[1][l] = q0 * g[6 * BLOCK] - q2 * g[2 * BLOCK];
-		im[1][l] = q0 * g[7 * BLOCK] - q2 * g[3 * BLOCK];
-		re[2][l] = q1 * g[2 * BLOCK] - q0 * g[4 * BLOCK];
-		im[2][l] = q1 * g[3 * BLOCK] - q0 * g[5 * BLOCK];
-		re[3][l] = per_px * kx[l] * v_im;
-		im[3][l] = -per_px * kx[l] * v_re;
-		re[4][l] = per_px * ky[l] * v_im;
-		im[4][l] = -per_px * ky[l] * v_re;
-		sum->of[CYC_POSE_CROSS][l] += y_re[l] * v_re + y_im[l] * v_im;
-		sum->of[CYC_POSE_POWER][l] += weight[l] * (v_re * v_re + v_im * v_im);
-		res_re[l] = y_re[l] - s * weight[l] * v_re;
-		res_im[l] = y_im[l] - s * weight[l] * v_im;
-	}
+	const lanes y_re = *(const lanes *)(b->y[0] + i), y_im = *(const lanes *)(b->y[1] + i),
+				weight = *(const lanes *)(b->weight + i), kx = *(const lanes *)(b->kx + i),
+				ky = *(const lanes *)(b->ky + i);
+	lanes g[8], re[N_IMAGE], im[N_IMAGE];
+	for (int k = 0; k < 8; k++) g[k] = *(const lanes *)(b->v[k] + i);
+	const float s = (float)r->amplitude;
+	const lanes q0 = r->x[0] * kx + r->y[0] * ky, q1 = r->x[1] * kx + r->y[1] * ky,
+				q2 = r->x[2] * kx + r->y[2] * ky;
+	const lanes res_re = y_re - s * weight * g[0], res_im = y_im - s * weight * g[1];
+	re[0] = q2 * g[4] - q1 * g[6];
+	im[0] = q2 * g[5] - q1 * g[7];
+	re[1] = q0 * g[6] - q2 * g[2];
+	im[1] = q0 * g[7] - q2 * g[3];
+	re[2] = q1 * g[2] - q0 * g[4];
+	im[2] = q1 * g[3] - q0 * g[5];
+	re[3] = per_px * kx * g[1];
+	im[3] = -per_px * kx * g[0];
+	re[4] = per_px * ky * g[1];
+	im[4] = -per_px * ky * g[0];
+	sum->of[CYC_POSE_CROSS] += y_re * g[0] + y_im * g[1];
+	sum->of[CYC_POSE_POWER] += weight * (g[0] * g[0] + g[1] * g[1]);
 	for (int k = 0, p = CYC_POSE_PRODUCTS; k < N_IMAGE; k++) {
-		for (int l = 0; l < LANES; l++)
-			sum->of[CYC_POSE_SLOPES + k][l] += res_re[l] * re[k][l] + res_im[l] * im[k][l];
-		for (int j = 0; j <= k; j++, p++)
-			for (int l = 0; l < LANES; l++)
-				sum->of[p][l] += weight[l] * (re[k][l] * re[j][l] + im[k][l] * im[j][l]);
+		sum->of[CYC_POSE_SLOPES + k] += res_re * re[k] + res_im * im[k];
+		for (int j = 0; j <= k; j++, p++) sum->of[p] += weight * (re[k] * re[j] + im[k] * im[j]);
 	}
 }
 
-static double total(const float *lanes)
+static double total(const lanes *column)
 {
 	double sum = 0;
-	for (int l = 0; l < LANES; l++) sum += (double)lanes[l];
+	for (int l = 0; l < LANES; l++) sum += (double)(*column)[l];
 	return sum;
 }
 
@@ -187,7 +186,7 @@ static cyc_status row_task(void *arg, int64_t i_row, int i_thread)
 		slice_and_slopes(&b, map, a->images->m, r, n);
 		memset(&part, 0, sizeof part);
 		for (int32_t i = 0; i < n; i += LANES) add_lanes(&part, &b, i, r, per_px);
-		for (int k = 0; k < CYC_N_POSE_TERMS; k++) sums[k] += total(part.of[k]);
+		for (int k = 0; k < CYC_N_POSE_TERMS; k++) sums[k] += total(&part.of[k]);
 	}
 	return CYC_OK;
 }
