@@ -77,6 +77,7 @@ typedef struct {
 	bool is_partial; /**< pixels outside the image are the mean of the window's corners (0 after the crop),
 	                    instead of copies of the border */
 	int32_t radius;  /**< > 0: coefficients with |kx| or |ky| beyond it are not wanted, and are 0 */
+	int32_t n_rows;  /**< > 0: only so many rows in the middle of the windows are not zero; even */
 } cyc_window_spec;
 
 /** Width of the soft edge of the circle crop [px]. */

@@ -401,6 +401,9 @@ cyc_status cyc_op_window(cyc_buffer *ft, cyc_backend *be, const cyc_buffer *imag
 	              spec->box_binned % 2 == 0 && spec->box_binned <= spec->box_px,
 	          CYC_E_SHAPE, "window of %d px binned to %d px: both must be even, the second not larger",
 	          spec->box_px, spec->box_binned);
+	CYC_CHECK(spec->n_rows >= 0 && spec->n_rows <= spec->box_px && spec->n_rows % 2 == 0, CYC_E_SHAPE,
+	          "%d rows of a window of %d px are not zero: an even number, not above the edge, was wanted",
+	          spec->n_rows, spec->box_px);
 	argument(&l, ft, (size_t)n * cyc_half_count2(spec->box_binned), sizeof(cyc_cfloat));
 	argument(&l, image, (size_t)nx * (size_t)ny, sizeof(float));
 	l.rows = n;

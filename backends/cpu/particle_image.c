@@ -5,7 +5,7 @@
 
 struct cyc_image_plan {
 	cyc_particle_image_spec spec;
-	cyc_fft2 *fft;
+	cyc_fft2_rows *fft;
 	float *circle;        /* c x c: weight; -1 marks what is outside the circle */
 	double outside_count; /* pixels of the s-box outside the circle */
 };
@@ -13,10 +13,17 @@ struct cyc_image_plan {
 void cyc__image_plan_destroy(cyc_image_plan **p)
 {
 	if (!*p) return;
-	cyc_fft2_destroy(&(*p)->fft);
+	cyc_fft2_rows_destroy(&(*p)->fft);
 	cyc_free((*p)->circle);
 	cyc_free(*p);
 	*p = NULL;
+}
+
+/* The rows of what is cut out; the row after the circle's has a pixel of sum_inside(). */
+static cyc_status plan_rows(cyc_fft2_rows **fft, const cyc_particle_image_spec *spec)
+{
+	int32_t s = spec->box_binned, c = spec->no_circle_crop ? spec->edge_px : spec->circle_px;
+	return cyc_fft2_rows_create(fft, s, s, (s - c) / 2, c < s ? c + 1 : c);
 }
 
 static cyc_status plan_create(cyc_image_plan **out, const cyc_particle_image_spec *spec)
@@ -26,7 +33,7 @@ static cyc_status plan_create(cyc_image_plan **out, const cyc_particle_image_spe
 	size_t c = (size_t)spec->circle_px;
 	CYC_TRY(cyc_alloc(&p, 1, sizeof *p));
 	p->spec = *spec;
-	CYC_TRY(cyc_fft2_create(&p->fft, spec->box_binned, spec->box_binned));
+	CYC_TRY(plan_rows(&p->fft, spec));
 	CYC_TRY(cyc_alloc(&p->circle, c * c, sizeof *p->circle));
 	cyc__image_circle(p->circle, &p->outside_count, spec);
 	*out = p;
@@ -106,9 +113,9 @@ static cyc_status image_task(void *arg, int64_t i, int i_thread)
 		for (size_t x = 0; x < sh && a->phase; x++) y_ft[y * sh + x] *= conjf(a->phase[y * sh + x]);
 	}
 	double total = (double)crealf(y_ft[0]) * (double)(s * s);
-	cyc_fft2_inverse(w, a->plan->fft, y_ft);
+	cyc_fft2_rows_inverse(w, a->plan->fft, y_ft);
 	cut(a->images + (size_t)i * edge * edge, w, a->plan,
-	    (float)((total - sum_inside(w, a->plan)) / a->plan->outside_count));
+	    spec->no_circle_crop ? 0 : (float)((total - sum_inside(w, a->plan)) / a->plan->outside_count));
 	return CYC_OK;
 }
 

@@ -7,10 +7,11 @@
 struct cyc_window_plan {
 	cyc_window_spec spec;
 	cyc_fft2_band *fft;
-	int32_t radius;       /* largest wanted |kx|, |ky| */
-	float *circle;        /* S x S: weight inside, 0 in the corners */
-	float *corner;        /* S x S: 1 in the corners, whose mean is the background, 0 inside */
-	int32_t *circle_from; /* S: in each row nothing is corner from here to as far from the other end */
+	int32_t radius;            /* largest wanted |kx|, |ky| */
+	int32_t first_row, n_rows; /* of a window that are not zero */
+	float *circle;             /* S x S: weight inside, 0 in the corners */
+	float *corner;             /* S x S: 1 in the corners, whose mean is the background, 0 inside */
+	int32_t *circle_from;      /* S: in each row nothing is corner from here to as far from the other end */
 };
 
 void cyc__window_plan_destroy(cyc_window_plan **p)
@@ -32,7 +33,10 @@ static cyc_status plan_create(cyc_window_plan **out, const cyc_window_spec *spec
 	CYC_TRY(cyc_alloc(&p, 1, sizeof *p));
 	p->spec = *spec;
 	p->radius = cyc__window_radius(spec);
-	CYC_TRY(cyc_fft2_band_create(&p->fft, spec->box_px, spec->box_px, p->radius + 1));
+	p->n_rows = spec->n_rows > 0 ? spec->n_rows : spec->box_px;
+	p->first_row = (spec->box_px - p->n_rows) / 2;
+	CYC_TRY(
+		cyc_fft2_band_create(&p->fft, spec->box_px, spec->box_px, p->radius + 1, p->first_row, p->n_rows));
 	CYC_TRY(cyc_alloc(&p->circle, S * S, sizeof *p->circle));
 	CYC_TRY(cyc_alloc(&p->corner, S * S, sizeof *p->corner));
 	CYC_TRY(cyc_alloc(&p->circle_from, S, sizeof *p->circle_from));
@@ -60,7 +64,7 @@ static void copy_window(float *w, const work *a, int32_t x0, int32_t y0)
 {
 	int32_t S = a->plan->spec.box_px;
 	bool is_inside = x0 >= 0 && y0 >= 0 && x0 + S <= a->nx && y0 + S <= a->ny;
-	for (int32_t y = 0; y < S; y++) {
+	for (int32_t y = a->plan->first_row; y < a->plan->first_row + a->plan->n_rows; y++) {
 		const float *row = a->image + (size_t)clamp(y0 + y, a->ny) * (size_t)a->nx;
 		float *to = w + (size_t)y * (size_t)S;
 		if (is_inside) memcpy(to, row + x0, (size_t)S * sizeof *w);
@@ -183,7 +187,7 @@ cyc_status cyc_window_cpu(void *self, cyc_cfloat *ft, const float *image, int32_
 	const cyc_window_spec *have = cpu->window ? &cpu->window->spec : NULL;
 	if (!have || have->box_px != spec->box_px || have->box_binned != spec->box_binned ||
 	    have->no_circle_crop != spec->no_circle_crop || have->is_partial != spec->is_partial ||
-	    have->radius != spec->radius) {
+	    have->radius != spec->radius || have->n_rows != spec->n_rows) {
 		cyc__window_plan_destroy(&cpu->window);
 		CYC_TRY(plan_create(&cpu->window, spec));
 	}

@@ -291,7 +291,7 @@ static cyc_status plan2(emulated *e, const cyc_fft2_call *call)
 	int32_t s = call->s;
 	if (call->is_forward && !(e->band && e->band_s == s && e->band_columns == call->n_columns)) {
 		cyc_fft2_band_destroy(&e->band);
-		CYC_TRY(cyc_fft2_band_create(&e->band, s, s, call->n_columns));
+		CYC_TRY(cyc_fft2_band_create(&e->band, s, s, call->n_columns, 0, s));
 		e->band_s = s;
 		e->band_columns = call->n_columns;
 	}

@@ -108,10 +108,23 @@ void cyc_fft2_destroy(cyc_fft2 **p);
 void cyc_fft2_forward(cyc_cfloat *ft, const cyc_fft2 *p, float *real);
 /** real = inverse transform of ft, UNSCALED. Destroys ft. */
 void cyc_fft2_inverse(float *real, const cyc_fft2 *p, cyc_cfloat *ft);
-/** Forward plan of which only the columns x < n_columns are needed: those that lie within a radius. */
+/**
+ * Inverse plan of which only the rows first_row .. first_row + n_rows - 1 of the image are needed: those of a
+ * particle in the middle of its window.
+ */
+typedef struct cyc_fft2_rows cyc_fft2_rows;
+CYC_MUST_CHECK cyc_status cyc_fft2_rows_create(cyc_fft2_rows **out, int32_t nx, int32_t ny, int32_t first_row,
+                                               int32_t n_rows);
+void cyc_fft2_rows_destroy(cyc_fft2_rows **p);
+/** As cyc_fft2_inverse(), to within rounding; real has room for all rows, and the others stay as they are. */
+void cyc_fft2_rows_inverse(float *real, const cyc_fft2_rows *p, cyc_cfloat *ft);
+/**
+ * Forward plan of which only the columns x < n_columns are needed, those that lie within a radius, and only
+ * the rows first_row .. first_row + n_rows - 1 of the image are read: the others are zero.
+ */
 typedef struct cyc_fft2_band cyc_fft2_band;
-CYC_MUST_CHECK cyc_status cyc_fft2_band_create(cyc_fft2_band **out, int32_t nx, int32_t ny,
-                                               int32_t n_columns);
+CYC_MUST_CHECK cyc_status cyc_fft2_band_create(cyc_fft2_band **out, int32_t nx, int32_t ny, int32_t n_columns,
+                                               int32_t first_row, int32_t n_rows);
 void cyc_fft2_band_destroy(cyc_fft2_band **p);
 /** As cyc_fft2_forward(); columns from n_columns on are undefined. */
 void cyc_fft2_band_forward(cyc_cfloat *ft, const cyc_fft2_band *p, float *real);

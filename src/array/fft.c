@@ -71,10 +71,17 @@ void cyc_fft2_inverse(float *real, const cyc_fft2 *p, cyc_cfloat *ft)
 }
 
 struct cyc_fft2_band {
+	int32_t nx, ny, first_row, n_rows;
 	fftwf_plan rows, columns;
 };
 
-cyc_status cyc_fft2_band_create(cyc_fft2_band **out, int32_t nx, int32_t ny, int32_t n_columns)
+static bool is_row_range(int32_t ny, int32_t first_row, int32_t n_rows)
+{
+	return first_row >= 0 && n_rows > 0 && n_rows <= ny - first_row;
+}
+
+cyc_status cyc_fft2_band_create(cyc_fft2_band **out, int32_t nx, int32_t ny, int32_t n_columns,
+                                int32_t first_row, int32_t n_rows)
 {
 	cyc_status st = CYC_OK;
 	cyc_fft2_band *p = NULL;
@@ -84,11 +91,15 @@ cyc_status cyc_fft2_band_create(cyc_fft2_band **out, int32_t nx, int32_t ny, int
 	*out = NULL;
 	CYC_CHECK(nx > 0 && ny > 0 && n_columns > 0 && n_columns <= half, CYC_E_SHAPE,
 	          "%d columns of a transform of %d x %d", n_columns, nx, ny);
+	CYC_CHECK(is_row_range(ny, first_row, n_rows), CYC_E_SHAPE, "%d rows from row %d of an image of %d x %d",
+	          n_rows, first_row, nx, ny);
 	CYC_TRY(cyc_alloc(&p, 1, sizeof *p));
+	*p = (cyc_fft2_band){ .nx = nx, .ny = ny, .first_row = first_row, .n_rows = n_rows };
 	CYC_TRY(cyc_alloc(&real, (size_t)nx * (size_t)ny, sizeof *real));
 	CYC_TRY(cyc_alloc(&ft, (size_t)half * (size_t)ny, sizeof *ft));
 	pthread_mutex_lock(&g_planner);
-	p->rows = fftwf_plan_many_dft_r2c(1, &nx, ny, real, NULL, 1, nx, ft, NULL, 1, half, FFTW_ESTIMATE);
+	p->rows = fftwf_plan_many_dft_r2c(1, &nx, n_rows, real + (size_t)first_row * (size_t)nx, NULL, 1, nx,
+	                                  ft + (size_t)first_row * (size_t)half, NULL, 1, half, FFTW_ESTIMATE);
 	p->columns = fftwf_plan_many_dft(1, &ny, n_columns, ft, NULL, half, 1, ft, NULL, half, 1, FFTW_FORWARD,
 	                                 FFTW_ESTIMATE);
 	pthread_mutex_unlock(&g_planner);
@@ -113,8 +124,64 @@ void cyc_fft2_band_destroy(cyc_fft2_band **p)
 
 void cyc_fft2_band_forward(cyc_cfloat *ft, const cyc_fft2_band *p, float *real)
 {
-	fftwf_execute_dft_r2c(p->rows, real, ft);
+	size_t half = (size_t)p->nx / 2 + 1, first = (size_t)p->first_row, end = first + (size_t)p->n_rows;
+	memset(ft, 0, first * half * sizeof *ft);
+	fftwf_execute_dft_r2c(p->rows, real + first * (size_t)p->nx, ft + first * half);
+	memset(ft + end * half, 0, ((size_t)p->ny - end) * half * sizeof *ft);
 	fftwf_execute_dft(p->columns, ft, ft);
+}
+
+struct cyc_fft2_rows {
+	int32_t nx, first_row;
+	fftwf_plan columns, rows;
+};
+
+cyc_status cyc_fft2_rows_create(cyc_fft2_rows **out, int32_t nx, int32_t ny, int32_t first_row,
+                                int32_t n_rows)
+{
+	cyc_status st = CYC_OK;
+	cyc_fft2_rows *p = NULL;
+	float *real = NULL;
+	cyc_cfloat *ft = NULL;
+	int32_t half = nx / 2 + 1;
+	*out = NULL;
+	CYC_CHECK(nx > 0 && ny > 0 && is_row_range(ny, first_row, n_rows), CYC_E_SHAPE,
+	          "%d rows from row %d of a transform of %d x %d", n_rows, first_row, nx, ny);
+	CYC_TRY(cyc_alloc(&p, 1, sizeof *p));
+	p->nx = nx;
+	p->first_row = first_row;
+	CYC_TRY(cyc_alloc(&real, (size_t)nx * (size_t)ny, sizeof *real));
+	CYC_TRY(cyc_alloc(&ft, (size_t)half * (size_t)ny, sizeof *ft));
+	pthread_mutex_lock(&g_planner);
+	p->columns =
+		fftwf_plan_many_dft(1, &ny, half, ft, NULL, half, 1, ft, NULL, half, 1, FFTW_BACKWARD, FFTW_ESTIMATE);
+	p->rows = fftwf_plan_many_dft_c2r(1, &nx, n_rows, ft + (size_t)first_row * (size_t)half, NULL, 1, half,
+	                                  real + (size_t)first_row * (size_t)nx, NULL, 1, nx, FFTW_ESTIMATE);
+	pthread_mutex_unlock(&g_planner);
+	CYC_CHECK(p->rows && p->columns, CYC_E_NOMEM, "FFTW could not plan a transform of %d x %d", nx, ny);
+	*out = p;
+	p = NULL;
+done:
+	cyc_free(real);
+	cyc_free(ft);
+	cyc_fft2_rows_destroy(&p);
+	return st;
+}
+
+void cyc_fft2_rows_destroy(cyc_fft2_rows **p)
+{
+	if (!*p) return;
+	destroy_plan((*p)->columns);
+	destroy_plan((*p)->rows);
+	cyc_free(*p);
+	*p = NULL;
+}
+
+void cyc_fft2_rows_inverse(float *real, const cyc_fft2_rows *p, cyc_cfloat *ft)
+{
+	size_t first = (size_t)p->first_row, nx = (size_t)p->nx;
+	fftwf_execute_dft(p->columns, ft, ft);
+	fftwf_execute_dft_c2r(p->rows, ft + first * (nx / 2 + 1), real + first * nx);
 }
 
 /* ---------------------------------------------------------------- 3D */
@@ -192,6 +259,19 @@ static float *plane_of(const cyc_fft3 *p, int i_thread)
 	return p->planes + (size_t)i_thread * stride;
 }
 
+/* A plane with data ends the search in its first rows. */
+static bool is_zero(const float *v, size_t n)
+{
+	enum { AT_ONCE = 256 };
+	for (size_t first = 0; first < n; first += AT_ONCE) {
+		size_t end = first + AT_ONCE < n ? first + AT_ONCE : n;
+		int32_t count = 0;
+		for (size_t i = first; i < end; i++) count += v[i] != 0;
+		if (count > 0) return false;
+	}
+	return true;
+}
+
 static cyc_status plane_task(void *arg, int64_t z, int i_thread)
 {
 	const pass *a = arg;
@@ -199,7 +279,13 @@ static cyc_status plane_task(void *arg, int64_t z, int i_thread)
 	float *plane = plane_of(a->p, i_thread);
 	cyc_cfloat *half = a->ft + (size_t)z * half_count;
 	if (a->is_forward) {
-		memcpy(plane, a->in + (size_t)z * real_count, real_count * sizeof *plane);
+		const float *in = a->in + (size_t)z * real_count;
+		/* Half of the planes of a padded map. */
+		if (is_zero(in, real_count)) {
+			memset(half, 0, half_count * sizeof *half);
+			return CYC_OK;
+		}
+		memcpy(plane, in, real_count * sizeof *plane);
 		cyc_fft2_forward(half, a->p->plane, plane);
 	} else {
 		cyc_fft2_inverse(plane, a->p->plane, half);

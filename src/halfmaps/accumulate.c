@@ -375,12 +375,16 @@ done:
 	return st;
 }
 
-/* Pack the images of the batch, which lie in crop.images around `centres` and have the CTFs of `ctf`. */
-static cyc_status pack_images(cyc_accumulator *a, const double *centres, bool is_premultiplied)
+/*
+ * Pack the images of the batch, which lie in crop.images around `centres` and have the CTFs of `ctf`.
+ * @param[in] n_rows  > 0: all but so many rows in their middle are zero
+ */
+static cyc_status pack_images(cyc_accumulator *a, const double *centres, int32_t n_rows,
+                              bool is_premultiplied)
 {
 	cyc_status st = CYC_OK;
 	int32_t s = a->box.window.box_binned, n = a->batch->n;
-	const cyc_window_spec whole = { .box_px = s, .box_binned = s, .no_circle_crop = true };
+	const cyc_window_spec whole = { .box_px = s, .box_binned = s, .no_circle_crop = true, .n_rows = n_rows };
 	CYC_TRY(cyc_op_window(a->ft, a->be, a->crop.images, s, s * a->batch->capacity, centres, n, &whole));
 	CYC_TRY(make_place(a));
 	CYC_TRY(cyc_op_pack(a->waiting.packed, a->be,
@@ -423,7 +427,7 @@ static cyc_status insert_cropped(cyc_accumulator *a, const cyc_tilt_series *ts, 
 	CYC_TRY(fill_ctf(a, a->tables->has_k2));
 	CYC_TRY(cyc_op_particle_image(a->crop.images, a->be, a->ft, a->ctf, a->tables->has_odd ? a->phase : NULL,
 	                              a->noise.gain ? a->whiten : NULL, &spec, b->n));
-	CYC_TRY(pack_images(a, a->crop.centres, true));
+	CYC_TRY(pack_images(a, a->crop.centres, spec.circle_px, true));
 	CYC_TRY(weigh_partial(a, ts, f));
 	CYC_TRY(let_wait(a, a->tables->radius, pixel_ratio));
 done:
@@ -644,7 +648,7 @@ static cyc_status insert_from_stacks(stack_pass *p, bool is_premultiplied)
 	CYC_TRY(cyc_parallel_for(a->batch->n, cyc_backend_n_threads(a->be), pad_task, p));
 	CYC_TRY(cyc_buffer_unmap(a->crop.images));
 	CYC_TRY(fill_ctf(a, false));
-	CYC_TRY(pack_images(a, a->batch->at_px, is_premultiplied));
+	CYC_TRY(pack_images(a, a->batch->at_px, 0, is_premultiplied));
 	CYC_TRY(let_wait(a, a->tables->radius, 1));
 done:
 	return st;

@@ -99,7 +99,7 @@ cyc_status cyc_noise_spectrum(double *power, const float *image, int32_t nx, int
 	t.n_across = n_tiles_along(nx, box);
 	t.n_down = n_tiles_along(ny, box);
 	n_threads = cyc_n_workers(t.n_down, n_threads);
-	CYC_TRY(cyc_fft2_band_create(&t.fft, box, box, (int32_t)half));
+	CYC_TRY(cyc_fft2_band_create(&t.fft, box, box, (int32_t)half, 0, box));
 	CYC_TRY(cyc_alloc(&t.tiles, (size_t)n_threads * n * n, sizeof *t.tiles));
 	CYC_TRY(cyc_alloc(&t.fts, (size_t)n_threads * n * half, sizeof *t.fts));
 	CYC_TRY(cyc_alloc(&t.power, (size_t)t.n_down * n * half, sizeof *t.power));

@@ -139,7 +139,8 @@ struct cyc_tilt_source {
 	cyc_tilt_batch *batch;
 	cyc_tilt_tables *tables, *crop_tables; /* of the windows' box, and of the coefficients' */
 	cyc_buffer *ft, *ctf, *crop_ctf, *turns, *envelope;
-	cyc_fft2 *fft, *crop_fft;
+	cyc_fft2_rows *fft; /* of the window; the rows of the crop */
+	cyc_fft2 *crop_fft;
 	double *power, *crop_turns, *share;
 	float *inverse_noise;         /* half plane of the window's box */
 	float *mask;                  /* s x s */
@@ -160,7 +161,7 @@ void cyc_tilt_source_destroy(cyc_tilt_source **p)
 	cyc_tilt_batch_destroy(&s->batch);
 	cyc_tilt_tables_destroy(&s->tables);
 	cyc_tilt_tables_destroy(&s->crop_tables);
-	cyc_fft2_destroy(&s->fft);
+	cyc_fft2_rows_destroy(&s->fft);
 	cyc_fft2_destroy(&s->crop_fft);
 	cyc_free(s->power);
 	cyc_free(s->crop_turns);
@@ -243,7 +244,7 @@ cyc_status cyc_tilt_source_create(cyc_tilt_source **out, cyc_backend *be,
 	CYC_TRY(cyc_tilt_batch_create(&s->batch, capacity));
 	CYC_TRY(cyc_tilt_tables_create(&s->tables, b, cyc_backend_n_threads(be)));
 	CYC_TRY(cyc_tilt_tables_create(&s->crop_tables, n, cyc_backend_n_threads(be)));
-	CYC_TRY(cyc_fft2_create(&s->fft, b, b));
+	CYC_TRY(cyc_fft2_rows_create(&s->fft, b, b, (b - n) / 2, n));
 	CYC_TRY(cyc_fft2_create(&s->crop_fft, n, n));
 	CYC_TRY(cyc_alloc(&s->power, (size_t)spec->box.window.box_px / 2 + 1, sizeof *s->power));
 	CYC_TRY(cyc_alloc(&s->crop_turns, capacity, sizeof *s->crop_turns));
@@ -292,7 +293,7 @@ static void premultiply(float *real, cyc_cfloat *work, const cut *c, int64_t i)
 			cyc_cfloat v = (x + y) % 2 ? w * X[at] : -w * X[at];
 			work[at] = phase ? v * conjf(phase[at]) : v;
 		}
-	cyc_fft2_inverse(real, s->fft, work);
+	cyc_fft2_rows_inverse(real, s->fft, work);
 }
 
 /* The middle of the window under the mask, after subtraction of the level outside the particle. */

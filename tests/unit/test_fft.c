@@ -69,6 +69,82 @@ static void same_bits_for_any_threads(void **state)
 	cyc_free(v);
 }
 
+/* The forms for parts of an image, against those for all of it; odd starts, and odd halves of rows. */
+static void parts_of_images(void **state)
+{
+	(void)state;
+	enum { NX = 22, NY = 18, FIRST = 3, ROWS = 7, COLUMNS = 5, HALF = NX / 2 + 1 };
+	float *image = NULL, *back = NULL, *part = NULL;
+	cyc_cfloat *ft = NULL, *ft_part = NULL;
+	cyc_fft2 *p = NULL;
+	cyc_fft2_band *band = NULL;
+	cyc_fft2_rows *rows = NULL;
+	assert_int_equal(cyc_alloc(&image, NX * NY, sizeof *image), CYC_OK);
+	assert_int_equal(cyc_alloc(&back, NX * NY, sizeof *back), CYC_OK);
+	assert_int_equal(cyc_alloc(&part, NX * NY, sizeof *part), CYC_OK);
+	assert_int_equal(cyc_alloc(&ft, HALF * NY, sizeof *ft), CYC_OK);
+	assert_int_equal(cyc_alloc(&ft_part, HALF * NY, sizeof *ft_part), CYC_OK);
+	assert_int_equal(cyc_fft2_create(&p, NX, NY), CYC_OK);
+	for (int i = FIRST * NX; i < (FIRST + ROWS) * NX; i++)
+		image[i] = (float)(cyc_rng_uniform_at(5, 1, 2, (uint64_t)i) - 0.5);
+	memcpy(part, image, NX * NY * sizeof *part);
+	/* What is said to be zero is not read. */
+	for (int i = 0; i < FIRST * NX; i++) part[i] = NAN;
+	for (int i = (FIRST + ROWS) * NX; i < NX * NY; i++) part[i] = NAN;
+	cyc_fft2_forward(ft, p, image);
+	assert_int_equal(cyc_fft2_band_create(&band, NX, NY, COLUMNS, FIRST, ROWS), CYC_OK);
+	cyc_fft2_band_forward(ft_part, band, part);
+	for (int i = 0; i < HALF * NY; i++)
+		if (i % HALF < COLUMNS) assert_true(cabsf(ft[i] - ft_part[i]) < 1e-5F);
+
+	for (int i = 0; i < NX * NY; i++) part[i] = 7;
+	memcpy(ft_part, ft, HALF * NY * sizeof *ft);
+	cyc_fft2_inverse(back, p, ft);
+	assert_int_equal(cyc_fft2_rows_create(&rows, NX, NY, FIRST + 1, ROWS + 2), CYC_OK);
+	cyc_fft2_rows_inverse(part, rows, ft_part);
+	for (int i = 0; i < NX * NY; i++) {
+		bool is_wanted = i >= (FIRST + 1) * NX && i < (FIRST + ROWS + 3) * NX;
+		assert_true(fabsf(part[i] - (is_wanted ? back[i] : 7)) < 1e-4F);
+	}
+	cyc_fft2_band_destroy(&band);
+	cyc_fft2_rows_destroy(&rows);
+	assert_int_equal(cyc_fft2_rows_create(&rows, NX, NY, 12, 7), CYC_E_SHAPE);
+	assert_int_equal(cyc_fft2_band_create(&band, NX, NY, HALF, -1, 7), CYC_E_SHAPE);
+	cyc_fft2_destroy(&p);
+	cyc_free(image);
+	cyc_free(back);
+	cyc_free(part);
+	cyc_free(ft);
+	cyc_free(ft_part);
+}
+
+/* Planes of zeros are not transformed. */
+static void zero_planes(void **state)
+{
+	(void)state;
+	enum { N = 12 };
+	float *v = random_map(N);
+	cyc_cfloat *ft = NULL;
+	cyc_fft3 *p = NULL;
+	for (int z = 0; z < N; z++)
+		if (z != 4 && z != 7) memset(v + z * N * N, 0, N * N * sizeof *v);
+	memset(v + 7 * N * N, 0, (N * N - 1) * sizeof *v); /* but for its last pixel */
+	assert_int_equal(cyc_alloc(&ft, cyc_half_count3(N), sizeof *ft), CYC_OK);
+	for (size_t i = 0; i < cyc_half_count3(N); i++) ft[i] = 3;
+	assert_int_equal(cyc_fft3_create(&p, N, 2), CYC_OK);
+	assert_int_equal(cyc_fft3_forward(ft, p, v), CYC_OK);
+	for (int kz = 0; kz < N; kz++) {
+		double complex s = 0;
+		for (int i = 0; i < N * N * N; i++)
+			s +=
+				(double)v[i] * cexp(-2 * CYC_PI * (double complex)I * (2 * (i % N) + kz * (i / (N * N))) / N);
+		assert_true(cabs(s - (double complex)ft[kz * N * (N / 2 + 1) + 2]) < 1e-5);
+	}
+	cyc_fft3_destroy(&p);
+	cyc_free(ft);
+	cyc_free(v);
+}
+
 static void good_sizes(void **state)
 {
 	(void)state;
@@ -99,6 +175,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = { cmocka_unit_test(forward_is_the_definition),
 		                                cmocka_unit_test(same_bits_for_any_threads),
+		                                cmocka_unit_test(parts_of_images),
+		                                cmocka_unit_test(zero_planes),
 		                                cmocka_unit_test(good_sizes),
 		                                cmocka_unit_test(resize_keeps_the_centre) };
 	return cmocka_run_group_tests(tests, NULL, NULL);
