@@ -299,7 +299,7 @@ static cyc_status do_tilt(const cyc_extract_job *j, cyc_extract_work *w, cyc_til
 	CYC_TRY(cyc_tilt_image_load(&w->image, w->be, ts, f));
 	CYC_TRY(cyc_projection_of_tilt(&p, ts, f));
 	if (o->whiten) {
-		CYC_TRY(cyc_noise_spectrum(w->power, w->image.pixels, ts->image_nx, ts->image_ny, S, o->n_threads));
+		CYC_TRY(cyc_tilt_image_noise(w->power, &w->image, ts, S, o->n_threads));
 		cyc_whitening_plane(w->whiten_host, s, w->power, S / 2 + 1);
 		CYC_TRY(cyc_buffer_upload(w->whiten, w->whiten_host, plane * sizeof(float)));
 	}

@@ -160,8 +160,7 @@ static cyc_status load_whitening(cyc_accumulator *a, const cyc_tilt_series *ts)
 {
 	cyc_status st = CYC_OK;
 	int32_t S = a->box.window.box_px, s = a->box.window.box_binned;
-	CYC_TRY(cyc_noise_spectrum(a->power, a->image.pixels, ts->image_nx, ts->image_ny, S,
-	                           cyc_backend_n_threads(a->be)));
+	CYC_TRY(cyc_tilt_image_noise(a->power, &a->image, ts, S, cyc_backend_n_threads(a->be)));
 	cyc_whitening_plane(a->whiten_host, s, a->power, S / 2 + 1);
 	CYC_TRY(cyc_buffer_upload(a->whiten, a->whiten_host, cyc_half_count2(s) * sizeof(float)));
 done:

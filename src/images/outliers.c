@@ -35,6 +35,7 @@ typedef struct {
 	float *mean, *sigma,
 		*widest;                 /* down x across tiles; widest: largest sigma of a tile and its neighbours */
 	float *row_mean, *row_sigma; /* nx */
+	cyc_changed_pixels *changed; /* or NULL */
 } mending;
 
 /* ---------------------------------------------------------------- range of the values */
@@ -489,6 +490,16 @@ static void remove_outliers(mending *m, const cyc_image_state *state)
 	}
 }
 
+static void note_change(cyc_changed_pixels *c, size_t at, float value)
+{
+	if (!c || c->n < 0) return;
+	if (c->n == c->most || at > UINT32_MAX) {
+		c->n = -1;
+		return;
+	}
+	c->pixels[c->n++] = (cyc_changed_pixel){ (uint32_t)at, value };
+}
+
 static void replace_row(int64_t *n_outliers, mending *m, int32_t y, float low, float high, float *sigma,
                         bool keep)
 {
@@ -502,6 +513,7 @@ static void replace_row(int64_t *n_outliers, mending *m, int32_t y, float low, f
 		if (is_number && keep) continue;
 		cyc_rng noise = cyc_rng_make(m->key, PURPOSE, (uint64_t)y * (uint64_t)m->nx + (uint64_t)x);
 		row[x] = m->row_mean[x] + sigma[x] * (float)cyc_rng_normal(&noise);
+		note_change(m->changed, (size_t)y * (size_t)m->nx + (size_t)x, row[x]);
 	}
 }
 
@@ -586,13 +598,14 @@ static void make_blank(cyc_image_state *out, const mending *m)
 	bool is_huge = fabs((double)value) > CYC_LARGEST_PIXEL;
 	for (size_t i = 0; i < n; i++)
 		if (is_huge || !isfinite(m->pixels[i])) m->pixels[i] = is_huge ? 0 : value;
+	if (m->changed) m->changed->n = -1;
 	out->variance = out->largest = 0;
 	out->n_outliers = 0;
 	out->n_constant = (int64_t)n;
 }
 
-cyc_status cyc_image_mend(cyc_image_state *out, float *pixels, int32_t nx, int32_t ny, uint64_t key,
-                          bool keep)
+cyc_status cyc_image_mend(cyc_image_state *out, cyc_changed_pixels *changed, float *pixels, int32_t nx,
+                          int32_t ny, uint64_t key, bool keep)
 {
 	cyc_status st = CYC_OK;
 	bool is_constant;
@@ -600,10 +613,12 @@ cyc_status cyc_image_mend(cyc_image_state *out, float *pixels, int32_t nx, int32
 		          .nx = nx,
 		          .ny = ny,
 		          .key = key,
+		          .changed = changed,
 		          .across = nx / TILE_PX > 0 ? nx / TILE_PX : 1,
 		          .down = ny / TILE_PX > 0 ? ny / TILE_PX : 1 };
 	size_t n_tiles = (size_t)m.across * (size_t)m.down;
 	*out = (cyc_image_state){ .low = -HUGE_VAL, .high = HUGE_VAL };
+	if (changed) changed->n = 0;
 	CYC_TRY(find_range(&is_constant, &m));
 	if (!is_constant && !keep) {
 		CYC_TRY(remove_constant(&out->n_constant, &m));

@@ -11,16 +11,12 @@
 
 /* What is needed of a tilt series for one image; texts are borrowed or, of a reader, owned. */
 typedef struct {
-	char *series, *path;
-	int64_t section;
+	cyc_known_image of;
 	cyc_mrc_info info;
-	int32_t nx, ny, i_tilt;
-	bool keep_outliers, erase_beads;
-	double pixel_size_A;
 } request;
 
 struct cyc_read_ahead {
-	request of;
+	request request;
 	cyc_ready_image image;
 	pthread_t thread;
 	bool is_running;
@@ -30,22 +26,13 @@ struct cyc_read_ahead {
 
 static request request_of(const cyc_tilt_series *ts, int32_t i_tilt)
 {
-	return (request){ .series = ts->name,
-		              .path = ts->image_path[i_tilt],
-		              .section = ts->image_section[i_tilt],
-		              .info = ts->image_info[i_tilt],
-		              .nx = ts->image_nx,
-		              .ny = ts->image_ny,
-		              .i_tilt = i_tilt,
-		              .keep_outliers = ts->keep_outliers,
-		              .erase_beads = ts->erase_beads,
-		              .pixel_size_A = ts->pixel_size_A };
+	return (request){ cyc_known_image_of(ts, i_tilt), ts->image_info[i_tilt] };
 }
 
 /* ---------------------------------------------------------------- one image */
 
 /* Sums of squares must not leave the range of numbers. */
-static cyc_status check_range(double largest, const request *q)
+static cyc_status check_range(double largest, const cyc_known_image *q)
 {
 	cyc_status st = CYC_OK;
 	if (largest <= CYC_LARGEST_PIXEL) goto done;
@@ -60,7 +47,7 @@ done:
 }
 
 /* Outliers that are kept count, too. */
-static cyc_status check_kept(const float *pixels, const request *q)
+static cyc_status check_kept(const float *pixels, const cyc_known_image *q)
 {
 	cyc_status st = CYC_OK;
 	for (int64_t i = 0; i < (int64_t)q->nx * q->ny; i++) {
@@ -75,17 +62,61 @@ static cyc_status check_kept(const float *pixels, const request *q)
 	return st;
 }
 
-static cyc_status make(cyc_ready_image *out, const request *q)
+/* How an image was mended: what cyc_known_keep() keeps, with the changed pixels behind it. */
+typedef struct {
+	cyc_image_state state;
+	int64_t n;
+	cyc_changed_pixel pixels[];
+} mending;
+
+/* Mend the image as it was mended before. */
+static bool mend_again(cyc_ready_image *out, cyc_known_key known)
+{
+	mending *m;
+	size_t n_bytes;
+	cyc_known_find((void **)&m, &n_bytes, known);
+	if (!m) return false;
+	out->state = m->state;
+	for (int64_t i = 0; i < m->n; i++) out->pixels[m->pixels[i].at] = m->pixels[i].value;
+	cyc_free(m);
+	return true;
+}
+
+/* Images of which more is changed are mended each time: what is kept shall be small. */
+enum { PIXELS_PER_CHANGE = 256 };
+
+static cyc_status mend(cyc_ready_image *out, const cyc_known_image *q, uint64_t key, cyc_known_key known)
 {
 	cyc_status st = CYC_OK;
-	int64_t bead_pixels = 0;
-	uint64_t key = cyc_hash(cyc_hash_string(CYC_HASH_INIT, q->series), &q->i_tilt, sizeof q->i_tilt);
-	out->n_beads = 0;
-	CYC_TRY_CTX(cyc_mrc_read_section(out->pixels, &q->info, q->path, q->section), "tilt series '%s', row %d",
-	            q->series, q->i_tilt + 1);
-	CYC_TRY(cyc_image_mend(&out->state, out->pixels, q->nx, q->ny, key, q->keep_outliers));
+	mending *m = NULL;
+	int64_t most = (int64_t)q->nx * q->ny / PIXELS_PER_CHANGE;
+	CYC_TRY(cyc_alloc(&m, sizeof *m + (size_t)most * sizeof *m->pixels, 1));
+	cyc_changed_pixels changed = { .pixels = m->pixels, .most = most };
+	CYC_TRY(cyc_image_mend(&out->state, &changed, out->pixels, q->nx, q->ny, key, q->keep_outliers));
 	CYC_TRY(check_range(out->state.largest, q));
 	if (q->keep_outliers) CYC_TRY(check_kept(out->pixels, q));
+	if (changed.n < 0) goto done;
+	m->state = out->state;
+	m->n = changed.n;
+	cyc_known_keep(known, m, sizeof *m + (size_t)m->n * sizeof *m->pixels);
+done:
+	cyc_free(m);
+	return st;
+}
+
+static cyc_status make(cyc_ready_image *out, const request *r)
+{
+	cyc_status st = CYC_OK;
+	const cyc_known_image *q = &r->of;
+	int64_t bead_pixels = 0;
+	uint64_t key = cyc_hash(cyc_hash_string(CYC_HASH_INIT, q->series), &q->i_tilt, sizeof q->i_tilt);
+	/* Before the file is read: if it changes meanwhile, what was measured is not found again. */
+	out->known = cyc_known_key_of(q);
+	cyc_known_key known = cyc_known_part(out->known, CYC_KNOWN_MENDING, 0);
+	out->n_beads = 0;
+	CYC_TRY_CTX(cyc_mrc_read_section(out->pixels, &r->info, q->path, q->section), "tilt series '%s', row %d",
+	            q->series, q->i_tilt + 1);
+	if (!mend_again(out, known)) CYC_TRY(mend(out, q, key, known));
 	if (q->erase_beads)
 		CYC_TRY(cyc_image_erase_beads(&out->n_beads, &bead_pixels, out->pixels, q->nx, q->ny, q->pixel_size_A,
 		                              out->state.variance, key));
@@ -107,8 +138,8 @@ done:
 
 static void forget(request *q)
 {
-	cyc_free(q->series);
-	cyc_free(q->path);
+	cyc_free(q->of.series);
+	cyc_free(q->of.path);
 	*q = (request){ 0 };
 }
 
@@ -123,7 +154,7 @@ void cyc_read_ahead_destroy(cyc_read_ahead **p)
 	cyc_read_ahead *r = *p;
 	if (!r) return;
 	wait(r);
-	forget(&r->of);
+	forget(&r->request);
 	cyc_free(r->image.pixels);
 	cyc_free(r);
 	*p = NULL;
@@ -132,7 +163,7 @@ void cyc_read_ahead_destroy(cyc_read_ahead **p)
 static void *read_it(void *arg)
 {
 	cyc_read_ahead *r = arg;
-	r->status = make(&r->image, &r->of);
+	r->status = make(&r->image, &r->request);
 	if (r->status != CYC_OK) r->error = *cyc_error_get();
 	cyc_error_clear();
 	return NULL;
@@ -142,8 +173,8 @@ cyc_status cyc_read_ahead_start(cyc_read_ahead **p, const cyc_tilt_series *ts, i
 {
 	cyc_status st = CYC_OK;
 	request q = request_of(ts, i_tilt);
-	int64_t count = (int64_t)q.nx * q.ny;
-	q.series = q.path = NULL;
+	int64_t count = (int64_t)q.of.nx * q.of.ny;
+	q.of.series = q.of.path = NULL;
 	if (!*p) CYC_TRY(cyc_alloc(p, 1, sizeof **p));
 	cyc_read_ahead *r = *p;
 	CYC_ASSERT(!r->is_running);
@@ -153,10 +184,10 @@ cyc_status cyc_read_ahead_start(cyc_read_ahead **p, const cyc_tilt_series *ts, i
 		CYC_TRY(cyc_alloc(&r->image.pixels, count, sizeof *r->image.pixels));
 		r->image.count = count;
 	}
-	CYC_TRY(cyc_strdup(&q.series, ts->name));
-	CYC_TRY(cyc_strdup(&q.path, ts->image_path[i_tilt]));
-	forget(&r->of);
-	r->of = q;
+	CYC_TRY(cyc_strdup(&q.of.series, ts->name));
+	CYC_TRY(cyc_strdup(&q.of.path, ts->image_path[i_tilt]));
+	forget(&r->request);
+	r->request = q;
 	q = (request){ 0 };
 	r->is_running = cyc_thread_start(&r->thread, read_it, r);
 done:
@@ -171,8 +202,9 @@ cyc_status cyc_read_ahead_take(bool *found, cyc_ready_image *out, cyc_read_ahead
 	*found = false;
 	if (!r || !r->is_running) goto done;
 	wait(r);
-	if (r->of.i_tilt != i_tilt || r->of.section != ts->image_section[i_tilt] ||
-	    strcmp(r->of.path, ts->image_path[i_tilt]) != 0 || strcmp(r->of.series, ts->name) != 0)
+	const cyc_known_image *is = &r->request.of;
+	if (is->i_tilt != i_tilt || is->section != ts->image_section[i_tilt] ||
+	    strcmp(is->path, ts->image_path[i_tilt]) != 0 || strcmp(is->series, ts->name) != 0)
 		goto done;
 	*found = true;
 	if (r->status != CYC_OK) {

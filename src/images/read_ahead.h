@@ -9,7 +9,7 @@
 #ifndef CYC_READ_AHEAD_H
 #define CYC_READ_AHEAD_H
 
-#include "cyclotomo/project.h"
+#include "images/known_images.h"
 #include "images/outliers.h"
 
 /** An image as it was read, without what is no data (T1.16), (T1.17), (T1.18). */
@@ -18,6 +18,7 @@ typedef struct {
 	int64_t count;
 	cyc_image_state state;
 	int32_t n_beads;
+	cyc_known_key known; /**< of the image as it was read */
 } cyc_ready_image;
 
 /**

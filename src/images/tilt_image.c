@@ -11,8 +11,7 @@ typedef struct {
 	int64_t section, count;
 	float *pixels;
 	double variance;
-	int32_t box; /* of the spectrum; 0: none yet */
-	double *power;
+	cyc_known_key known;
 } entry;
 
 struct cyc_image_cache {
@@ -39,7 +38,6 @@ void cyc_image_cache_destroy(cyc_image_cache **c)
 	for (size_t i = 0; i < (*c)->n; i++) {
 		cyc_free((*c)->entries[i].path);
 		cyc_free((*c)->entries[i].pixels);
-		cyc_free((*c)->entries[i].power);
 	}
 	cyc_free((*c)->entries);
 	cyc_free(*c);
@@ -64,12 +62,14 @@ static entry *find(cyc_image_cache *c, const cyc_tilt_series *ts, int32_t i_tilt
 	return NULL;
 }
 
-static cyc_status keep(cyc_image_cache *c, const cyc_tilt_series *ts, int32_t i_tilt, const float *pixels,
-                       double variance, int64_t count)
+static cyc_status keep(cyc_image_cache *c, const cyc_tilt_series *ts, int32_t i_tilt, const cyc_tilt_image *t,
+                       int64_t count)
 {
 	cyc_status st = CYC_OK;
-	double bytes = (double)count * sizeof *pixels;
-	entry e = { .section = ts->image_section[i_tilt], .count = count, .variance = variance };
+	double bytes = (double)count * sizeof *t->pixels;
+	entry e = {
+		.section = ts->image_section[i_tilt], .count = count, .variance = t->variance, .known = t->known
+	};
 	c->n_read++;
 	if (c->bytes + bytes > c->most_bytes) goto done;
 	if (c->n == c->capacity) {
@@ -83,7 +83,7 @@ static cyc_status keep(cyc_image_cache *c, const cyc_tilt_series *ts, int32_t i_
 	}
 	CYC_TRY(cyc_strdup(&e.path, ts->image_path[i_tilt]));
 	CYC_TRY(cyc_alloc(&e.pixels, count, sizeof *e.pixels));
-	memcpy(e.pixels, pixels, (size_t)count * sizeof *pixels);
+	memcpy(e.pixels, t->pixels, (size_t)count * sizeof *t->pixels);
 	c->entries[c->n++] = e;
 	c->bytes += bytes;
 	e = (entry){ 0 };
@@ -154,6 +154,7 @@ static cyc_status take_image(cyc_tilt_image *t, const cyc_tilt_series *ts, int32
 	t->count = image.count;
 	CYC_TRY(st);
 	t->variance = image.state.variance;
+	t->known = image.known;
 	tell_image(ts, i_tilt, &image);
 done:
 	return st;
@@ -190,11 +191,12 @@ cyc_status cyc_tilt_image_load(cyc_tilt_image *t, cyc_backend *be, const cyc_til
 	if (e && e->count == count) {
 		memcpy(t->pixels, e->pixels, (size_t)count * sizeof *t->pixels);
 		t->variance = e->variance;
+		t->known = e->known;
 		t->cache->n_kept++;
 	} else {
 		CYC_TRY(take_image(t, ts, i_tilt));
 		if (t->reads_ahead && cyc_backend_n_threads(be) > 1) CYC_TRY(read_ahead(t, ts, i_tilt));
-		if (t->cache) CYC_TRY(keep(t->cache, ts, i_tilt, t->pixels, t->variance, count));
+		if (t->cache) CYC_TRY(keep(t->cache, ts, i_tilt, t, count));
 	}
 	CYC_TRY(cyc_buffer_upload(t->device, t->pixels, (size_t)count * sizeof(float)));
 done:
@@ -211,23 +213,20 @@ void cyc_tilt_image_deinit(cyc_tilt_image *t)
 }
 
 cyc_status cyc_tilt_image_noise(double *power, const cyc_tilt_image *t, const cyc_tilt_series *ts,
-                                int32_t i_tilt, int32_t box, int n_threads)
+                                int32_t box, int n_threads)
 {
 	cyc_status st = CYC_OK;
-	size_t n = (size_t)box / 2 + 1;
-	entry *e = find(t->cache, ts, i_tilt);
-	if (e && e->box == box) {
-		memcpy(power, e->power, n * sizeof *power);
-		goto done;
+	const cyc_known_key key = cyc_known_part(t->known, CYC_KNOWN_NOISE, box);
+	size_t n_bytes, wanted = ((size_t)box / 2 + 1) * sizeof *power;
+	void *known;
+	cyc_known_find(&known, &n_bytes, key);
+	if (known && n_bytes == wanted) {
+		memcpy(power, known, wanted);
+	} else {
+		CYC_TRY(cyc_noise_spectrum(power, t->pixels, ts->image_nx, ts->image_ny, box, n_threads));
+		cyc_known_keep(key, power, wanted);
 	}
-	CYC_TRY(cyc_noise_spectrum(power, t->pixels, ts->image_nx, ts->image_ny, box, n_threads));
-	if (!e) goto done;
-	cyc_free(e->power);
-	e->power = NULL;
-	e->box = 0;
-	CYC_TRY(cyc_alloc(&e->power, n, sizeof *e->power));
-	memcpy(e->power, power, n * sizeof *power);
-	e->box = box;
 done:
+	cyc_free(known);
 	return st;
 }

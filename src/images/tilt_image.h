@@ -6,6 +6,7 @@
 #include "backends/backend.h"
 #include "cyclotomo/images.h"
 #include "cyclotomo/tilt.h"
+#include "images/known_images.h"
 
 /**
  * Start from a zeroed struct; buffers grow with the largest image.
@@ -16,6 +17,7 @@ typedef struct {
 	int64_t count;
 	double
 		variance; /**< of the pixels of the image just loaded about their local mean; 0: a constant image */
+	cyc_known_key known;           /**< of the image just loaded */
 	struct cyc_image_cache *cache; /**< images kept from an earlier reading, or NULL. Borrowed */
 	bool
 		reads_ahead; /**< while an image is worked on, the next one of the series that is not excluded is read
@@ -30,9 +32,9 @@ typedef struct {
 CYC_MUST_CHECK cyc_status cyc_tilt_image_load(cyc_tilt_image *t, cyc_backend *be, const cyc_tilt_series *ts,
                                               int32_t i_tilt);
 void cyc_tilt_image_deinit(cyc_tilt_image *t);
-/** Noise spectrum of the image just loaded, box/2 + 1 shells; remembered with the image. (T1.10) */
+/** Noise spectrum of the image just loaded, box/2 + 1 shells; kept for those who read the image again.
+ * (T1.10) */
 CYC_MUST_CHECK cyc_status cyc_tilt_image_noise(double *power, const cyc_tilt_image *t,
-                                               const cyc_tilt_series *ts, int32_t i_tilt, int32_t box,
-                                               int n_threads);
+                                               const cyc_tilt_series *ts, int32_t box, int n_threads);
 
 #endif

@@ -62,8 +62,8 @@ cyc_status cyc_prediction_pass_image(cyc_prediction_pass *p, const cyc_tilt_seri
 	cyc_status st = CYC_OK;
 	p->frame_tilt = -1;
 	CYC_TRY(cyc_tilt_image_load(&p->image, p->be, ts, i_tilt));
-	CYC_TRY(cyc_tilt_image_noise(p->power, &p->image, ts, i_tilt, p->box.window.box_px,
-	                             cyc_backend_n_threads(p->be)));
+	CYC_TRY(
+		cyc_tilt_image_noise(p->power, &p->image, ts, p->box.window.box_px, cyc_backend_n_threads(p->be)));
 done:
 	return st;
 }

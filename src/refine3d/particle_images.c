@@ -493,8 +493,8 @@ cyc_status cyc_tilt_source_load(cyc_series_images **out, cyc_tilt_source *s, cyc
 		CYC_TRY(cyc_cancel_check());
 		if (ts->tilts[f].scale == 0) continue;
 		CYC_TRY(cyc_tilt_image_load(&s->image, s->be, ts, f));
-		CYC_TRY(cyc_noise_spectrum(s->power, s->image.pixels, ts->image_nx, ts->image_ny,
-		                           s->spec.box.window.box_px, cyc_backend_n_threads(s->be)));
+		CYC_TRY(cyc_tilt_image_noise(s->power, &s->image, ts, s->spec.box.window.box_px,
+		                             cyc_backend_n_threads(s->be)));
 		/* Binned windows keep their grey level: their transforms are smaller by the binning. */
 		for (int32_t i = 0; i <= S / 2; i++) s->power[i] /= cyc_square(s->spec.box.binning);
 		fill_inverse_noise(s);
