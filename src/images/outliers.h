@@ -39,7 +39,7 @@ typedef struct {
  * @param[in,out] pixels  ny x nx
  * @param[in] key         of the noise: another one for each image
  * @param[in] keep        count only
- * @param[in,out] changed list of what was replaced, or NULL: with it the same image can be mended again
+ * @param[in,out] changed  filled with what was replaced, by which the same image can be mended again; or NULL
  * An image without data stays or becomes one value: 0 if the square of another left the range of numbers.
  * @note Same bits for any number of threads; thread-safe. Not finite pixels are always replaced.
  */

@@ -253,11 +253,24 @@ CYC_MUST_CHECK cyc_status cyc_alignment_free_errors(double *tilt_errors, double 
  */
 CYC_MUST_CHECK cyc_status cyc_alignment_free_precision(double *precision, const cyc_alignment *a,
                                                        const double *held);
+/** Turns of a tilt about three axes at right angles (across the tilt axis in the image, the tilt axis, the
+ * beam) per change of its parameters, from R = Rz Ry Rx. */
+void cyc_alignment_turn_rows(double rows[3][CYC_PER_TILT], double ytilt_rad);
+/**
+ * Variance of each tilt's turns (n_tilts x 3 [rad2], axes of cyc_alignment_turn_rows()) that comes from
+ * motion: with the modes' amplitudes unknown but for the prior, minus that with them known. A rotation of all
+ * particles is no more precise for more or better images; of other motion the images tell what it is.
+ * (T6.15)
+ * @param[in] prior  n_tilts, chronological: variance of the amplitudes
+ * @note After cyc_alignment_linearise().
+ */
+CYC_MUST_CHECK cyc_status cyc_alignment_turns_in_motion(double *turns, const cyc_alignment *a,
+                                                        const double *prior);
 /**
  * Errors of the motion alone, modes and axes independent: its error at each tilt (n_tilts, row order [Å],
  * root mean square over particles and axes; from the position at the lowest dose), the variance that it adds
  * to each particle's mean place over the tilts (n x 3 [Å2]), and to each tilt's turn about the mean of all
- * (n_tilts x 3 [rad2]; axes of cyc_alignment_free_errors()).
+ * (cyc_alignment_turns_in_motion(), with the prior variance of the walk about its mean over the tilts).
  * @param[in] precision  as in cyc_alignment_learn_speed()
  */
 CYC_MUST_CHECK cyc_status cyc_alignment_motion_errors(double *motion_errors, double *extra, double *turns,

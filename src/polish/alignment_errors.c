@@ -237,9 +237,7 @@ static void shift_rows(double rows[3][CYC_PER_TILT])
 	rows[0][3] = rows[1][4] = 1;
 }
 
-/* Turns about three axes at right angles: across the tilt axis in the image, the tilt axis, the beam. From R
- * = Rz Ry Rx. */
-static void turn_rows(double rows[3][CYC_PER_TILT], double ytilt_rad)
+void cyc_alignment_turn_rows(double rows[3][CYC_PER_TILT], double ytilt_rad)
 {
 	memset(rows, 0, 3 * sizeof *rows);
 	rows[0][0] = cos(ytilt_rad);
@@ -362,7 +360,7 @@ static cyc_status turn_errors(double *tilt_errors, const free_errors *e)
 	tilt_group g = { 0 };
 	CYC_TRY(tilt_group_init(&g, e, 3));
 	for (int32_t f = 0; f < a->n_tilts; f++)
-		turn_rows(g.rows[f], a->base_angles[3 * f + 1] + a->angles[3 * f + 1]);
+		cyc_alignment_turn_rows(g.rows[f], a->base_angles[3 * f + 1] + a->angles[3 * f + 1]);
 	for (size_t i = 0; i < e->n_seen; i++) {
 		const double *b = a->base_angles + 3 * g.tilt[i], *d = a->angles + 3 * g.tilt[i];
 		cyc_mat3 R =

@@ -617,6 +617,81 @@ static void precision_of_modes_with_free_tilts(void **state)
 	drop_world();
 }
 
+/* Turns with the motion unknown, by inversion of the curvature of all modes and the tilt's five parameters;
+ * better images leave more of the variance to motion, but never more than its own. */
+static void turns_that_may_be_motion(void **state)
+{
+	(void)state;
+	make_world(MOVING);
+	enum { MOST = CYC_PER_TILT + 3 * N };
+	int n_modes = w.motion->n_modes, n = CYC_PER_TILT + 3 * n_modes;
+	double prior[T], turns[3 * T], (*M)[2 * MOST] = (void *)numbers(2 * MOST * MOST);
+	assert_true(n <= MOST);
+	for (int t = 0; t < T; t++) prior[t] = 0.5 + 0.1 * t;
+	prior[2] = 0;
+	ASSERT_OK(cyc_alignment_linearise(&w.a));
+	ASSERT_OK(cyc_alignment_turns_in_motion(turns, &w.a, prior));
+	for (int t = 0; t < T; t++) {
+		int f = w.order[t];
+		double variances[2][3], rows[3][CYC_PER_TILT];
+		cyc_alignment_turn_rows(rows, w.a.base_angles[3 * f + 1] + w.a.angles[3 * f + 1]);
+		for (int pass = 0; pass < 2; pass++) { /* motion known, unknown */
+			memset(M, 0, MOST * sizeof *M);
+			for (int p = 0; p < N; p++) {
+				const cyc_linear_pair *j = cyc_linear_of(&w.a, p, f);
+				double c[MOST][2];
+				for (int i = 0; i < 2; i++) {
+					for (int l = 0; l < 3; l++) c[l][i] = j->angle[i][l];
+					for (int l = 0; l < 2; l++) c[3 + l][i] = j->shift[i][l];
+					for (int q = 0; q < 3 * n_modes; q++)
+						c[CYC_PER_TILT + q][i] =
+							w.motion->modes[p * n_modes + q % n_modes] * j->axes[i][q / n_modes];
+				}
+				for (int r = 0; r < n; r++)
+					for (int l = 0; l < n; l++)
+						M[r][l] += c[r][0] * (j->H[0] * c[l][0] + j->H[1] * c[l][1]) +
+						           c[r][1] * (j->H[1] * c[l][0] + j->H[2] * c[l][1]);
+			}
+			for (int r = 0; r < n; r++) {
+				M[r][r] += r < CYC_PER_TILT ? 1 : pass == 1 && prior[t] > 0 ? 1 / prior[t] : 1e12;
+				M[r][n + r] = 1;
+			}
+			for (int r = 0; r < n; r++) {
+				double pivot = M[r][r];
+				for (int l = 0; l < 2 * n; l++) M[r][l] /= pivot;
+				for (int q = 0; q < n; q++) {
+					double times = M[q][r];
+					for (int l = 0; l < 2 * n && q != r; l++) M[q][l] -= times * M[r][l];
+				}
+			}
+			for (int i = 0; i < 3; i++) {
+				variances[pass][i] = 0;
+				for (int k = 0; k < 3; k++)
+					for (int l = 0; l < 3; l++)
+						variances[pass][i] += rows[i][k] * w.a.angle_width_rad[3 * f + k] * rows[i][l] *
+						                      w.a.angle_width_rad[3 * f + l] * M[k][n + l];
+			}
+		}
+		for (int i = 0; i < 3; i++) {
+			double wanted = variances[1][i] - variances[0][i];
+			if (!(fabs(turns[3 * f + i] - wanted) <= 1e-6 * variances[1][i]))
+				fail_msg("tilt %d, axis %d: variance %g, by inversion %g", t, i, turns[3 * f + i], wanted);
+			assert_true(t == 2 ? turns[3 * f + i] == 0 : turns[3 * f + i] > 0);
+		}
+	}
+	/* Images a thousand times better: a rotation that motion contains is known no better. */
+	double better[3 * T];
+	for (int i = 0; i < N * T; i++)
+		for (int k = 0; k < 3; k++) w.pairs[i].curve[k] *= 1e3;
+	ASSERT_OK(cyc_alignment_linearise(&w.a));
+	ASSERT_OK(cyc_alignment_turns_in_motion(better, &w.a, prior));
+	for (int i = 0; i < 3 * T; i++)
+		if (turns[i] > 0 && !(better[i] > 0.5 * turns[i]))
+			fail_msg("number %d: variance %g, with better images %g", i, turns[i], better[i]);
+	cyc_free(M);
+	drop_world();
+}
+
 /* Posterior of one chain in information form: offset and steps, seen as sums. C is T x T, offset first. */
 static void chain_posterior(double C[T][T], double offset_variance, const double *precision)
 {
@@ -657,6 +732,7 @@ static void motion_errors_are_those_of_the_posterior(void **state)
 	double *precision = numbers(3 * T * B), motion[T], extra[3 * N], turns[3 * T], walk[T] = { 0 },
 		   places[3 * N] = { 0 };
 	for (int i = 0; i < 3 * T * B; i++) precision[i] = i % 11 == 0 ? 0 : 0.3 + 0.2 * cos(i);
+	ASSERT_OK(cyc_alignment_linearise(&w.a));
 	ASSERT_OK(cyc_alignment_motion_errors(motion, extra, turns, &w.a, precision));
 	for (int c = 0; c < 3 * B; c++) {
 		double D[T], C[T][T], v[T], norm = 0, all = 0, offset;
@@ -679,7 +755,17 @@ static void motion_errors_are_those_of_the_posterior(void **state)
 	for (int i = 0; i < 3 * N; i++)
 		if (!(fabs(extra[i] - places[i]) < 1e-6))
 			fail_msg("place %d: variance %g more, by inversion %g", i, extra[i], places[i]);
-	for (int i = 0; i < 3 * T; i++) assert_true(turns[i] > 0 && turns[i] < 1e-3);
+	double sum[T] = { 0 }, prior[T], wanted[3 * T];
+	for (int t = 1; t < T; t++) sum[t] = sum[t - 1] + cyc_square(cyc_step_sigma(&w.a, (size_t)t - 1));
+	for (int t = 0; t < T; t++) {
+		prior[t] = sum[t];
+		for (int r = 0; r < T; r++) {
+			prior[t] -= 2 * fmin(sum[r], sum[t]) / T;
+			for (int q = 0; q < T; q++) prior[t] += fmin(sum[r], sum[q]) / T / T;
+		}
+	}
+	ASSERT_OK(cyc_alignment_turns_in_motion(wanted, &w.a, prior));
+	for (int i = 0; i < 3 * T; i++) assert_true(wanted[i] > 0 && fabs(turns[i] / wanted[i] - 1) < 1e-9);
 	cyc_free(precision);
 	drop_world();
 }
@@ -823,6 +909,7 @@ int main(void)
 		                                cmocka_unit_test(free_errors_are_those_without_the_gauge),
 		                                cmocka_unit_test(stage_relation),
 		                                cmocka_unit_test(precision_of_modes_with_free_tilts),
+		                                cmocka_unit_test(turns_that_may_be_motion),
 		                                cmocka_unit_test(motion_errors_are_those_of_the_posterior),
 		                                cmocka_unit_test(outcomes_have_their_error),
 		                                cmocka_unit_test(a_tilt_without_signal_has_no_strength),
