@@ -11,7 +11,7 @@
 
 static const char MAGIC[8] = "cycrec\r\n"; /* "\r\n": a transfer as text damages it at once */
 /* The last part of every file is what was logged while the others were computed. */
-enum { FORMAT = 3, BYTE_ORDER_MARK = 0x01020304, MOST_ROWS = CYC_RECORD_MAX_PARTS + 1 };
+enum { FORMAT = 4, BYTE_ORDER_MARK = 0x01020304, MOST_ROWS = CYC_RECORD_MAX_PARTS + 1 };
 
 /* Without padding: every byte is written, and hashed. */
 typedef struct {
