@@ -41,16 +41,12 @@ static void free_(void *self, void *address, size_t bytes)
 
 static cyc_status upload(void *self, void *address, const void *host, size_t bytes)
 {
-	(void)self;
-	memcpy(address, host, bytes);
-	return CYC_OK;
+	return cyc_copy(address, host, bytes, ((cyc_cpu *)self)->n_threads);
 }
 
 static cyc_status download(void *self, void *host, const void *address, size_t bytes)
 {
-	(void)self;
-	memcpy(host, address, bytes);
-	return CYC_OK;
+	return cyc_copy(host, address, bytes, ((cyc_cpu *)self)->n_threads);
 }
 
 static cyc_status map(void *self, void **host, void *address, size_t bytes, bool is_discarded)

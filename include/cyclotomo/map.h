@@ -18,7 +18,7 @@ extern "C" {
  * header. Folders are made; the file appears when it is complete.
  */
 CYC_MUST_CHECK cyc_status cyc_map_write(const char *root, const char *name, const cyc_volume *v,
-                                        const char *label);
+                                        const char *label, int n_threads);
 
 /* ---------------------------------------------------------------- FSC */
 
@@ -106,7 +106,8 @@ CYC_MUST_CHECK cyc_status cyc_mask_spare_inputs(const cyc_mask_options *o);
 CYC_MUST_CHECK cyc_status cyc_half_map_check(const cyc_volume *v, const char *what, const char *name);
 /** As above for both, and CYC_E_DATA if one is the other, but for scale or sign: their FSC is no measure
  * then. */
-CYC_MUST_CHECK cyc_status cyc_half_maps_check(cyc_volume *const half[2], const char *const name[2]);
+CYC_MUST_CHECK cyc_status cyc_half_maps_check(cyc_volume *const half[2], const char *const name[2],
+                                              int n_threads);
 /** Whether file names say that map 1 is the second half and map 2 the first ("half2" and "half1", "half_B"
  * and "half_A", in any case): particles would be compared with the map that contains them. NULL: no.
  * Thread-safe. */

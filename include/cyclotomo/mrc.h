@@ -37,6 +37,9 @@ CYC_MUST_CHECK cyc_status cyc_mrc_read_info(cyc_mrc_info *out, const char *name)
 CYC_MUST_CHECK cyc_status cyc_mrc_read(cyc_volume **out, const char *name);
 /** A cubic map with even edge and a pixel size; the errors name which of these is missing. */
 CYC_MUST_CHECK cyc_status cyc_mrc_read_map(cyc_volume **out, const char *name);
+/** The same on n_threads threads. */
+CYC_MUST_CHECK cyc_status cyc_mrc_read_threaded(cyc_volume **out, const char *name, int n_threads);
+CYC_MUST_CHECK cyc_status cyc_mrc_read_map_threaded(cyc_volume **out, const char *name, int n_threads);
 /** One image (nx x ny of `info`) into dst; `section` 0-based. CYC_E_DATA on NaN/Inf. Thread-safe. */
 CYC_MUST_CHECK cyc_status cyc_mrc_read_section(float *dst, const cyc_mrc_info *info, const char *path,
                                                int64_t section);
@@ -50,6 +53,10 @@ CYC_MUST_CHECK cyc_status cyc_mrc_read_section(float *dst, const cyc_mrc_info *i
  */
 CYC_MUST_CHECK cyc_status cyc_mrc_write(const char *path, const cyc_volume *v, int32_t mode,
                                         const char *label);
+
+/** As cyc_mrc_write(), to the same file; the header's figures are computed on other threads meanwhile. */
+CYC_MUST_CHECK cyc_status cyc_mrc_write_threaded(const char *path, const cyc_volume *v, int32_t mode,
+                                                 const char *label, int n_threads);
 
 /** As cyc_mrc_write(); the header's second label is a hash of the data, for cyc_mrc_is_sealed(). */
 CYC_MUST_CHECK cyc_status cyc_mrc_write_sealed(const char *path, const cyc_volume *v, int32_t mode,

@@ -69,16 +69,26 @@ bool cyc_mask_is_inverted(const cyc_volume *mask)
 	return mask->data[(nz / 2 * ny + ny / 2) * nx + nx / 2] < HALF;
 }
 
+CYC_SIMD static bool any_above(const float *row, int32_t n, float limit)
+{
+	uint32_t any = 0;
+	for (int32_t x = 0; x < n; x++) any |= row[x] > limit ? 1u : 0u;
+	return any != 0;
+}
+
 double cyc_mask_reach_px(const cyc_volume *mask)
 {
 	const float OUTSIDE = 0.01F;
 	const float *w = mask->data;
 	double far2 = -1;
 	for (int32_t z = 0; z < mask->nz; z++)
-		for (int32_t y = 0; y < mask->ny; y++)
-			for (int32_t x = 0; x < mask->nx; x++)
-				if (*w++ > OUTSIDE)
-					far2 = fmax(far2, cyc_square(x - mask->nx / 2) + cyc_square(y - mask->ny / 2) +
-					                      cyc_square(z - mask->nz / 2));
+		for (int32_t y = 0; y < mask->ny; y++, w += mask->nx) {
+			if (!any_above(w, mask->nx, OUTSIDE)) continue;
+			int32_t first = 0, last = mask->nx - 1; /* one of them is the farthest of the row */
+			while (!(w[first] > OUTSIDE)) first++;
+			while (!(w[last] > OUTSIDE)) last--;
+			far2 = fmax(far2, cyc_square(y - mask->ny / 2) + cyc_square(z - mask->nz / 2) +
+			                      fmax(cyc_square(first - mask->nx / 2), cyc_square(last - mask->nx / 2)));
+		}
 	return far2 < 0 ? -1 : sqrt(far2);
 }

@@ -109,8 +109,8 @@ cyc_status cyc_check_density(cyc_measured *out, const char *map1, const char *ma
 	cyc_fft3 *plan = NULL;
 	mapping m = { 0 };
 	*out = (cyc_measured){ CYC_NAN, CYC_NAN };
-	CYC_TRY(cyc__read_any_map(&half[0], root, map1));
-	CYC_TRY(cyc__read_any_map(&half[1], root, map2));
+	CYC_TRY(cyc__read_any_map(&half[0], root, map1, n_threads));
+	CYC_TRY(cyc__read_any_map(&half[1], root, map2, n_threads));
 	CYC_CHECK(half[0]->nx == half[1]->nx, CYC_E_SHAPE,
 	          "the half maps have different boxes: %s %d px, %s %d px", map1, half[0]->nx, map2, half[1]->nx);
 	m.n = half[0]->nx;

@@ -196,20 +196,33 @@ static void fill_batch(cyc_extract_work *w, int64_t *cursor, const cyc_extract_j
 	}
 }
 
+typedef struct {
+	const cyc_extract_job *j;
+	cyc_extract_work *w;
+	const float *images;
+	int32_t i_tilt;
+} keeping;
+
 /* Images go behind each other in the order of the tilts. */
+static cyc_status keep_task(void *arg, int64_t k, int i_thread)
+{
+	(void)i_thread;
+	const keeping *a = arg;
+	int32_t slot = a->w->slot[k];
+	const uint8_t *visible = cyc__visible(&a->j->selection, a->w->particles[slot]);
+	size_t pixels = (size_t)a->j->crop_px * (size_t)a->j->crop_px, section = 0;
+	for (int32_t f = 0; f < a->i_tilt; f++) section += visible[f];
+	memcpy(a->w->data + a->w->offset[slot] + section * pixels, a->images + (size_t)k * pixels,
+	       pixels * sizeof *a->images);
+	return CYC_OK;
+}
+
 static cyc_status keep_images(const cyc_extract_job *j, cyc_extract_work *w, int32_t i_tilt)
 {
 	cyc_status st = CYC_OK;
-	const float *images;
-	size_t pixels = (size_t)j->crop_px * (size_t)j->crop_px;
-	CYC_TRY(cyc_buffer_map(&images, w->images));
-	for (int32_t k = 0; k < w->batch->n; k++) {
-		const uint8_t *visible = cyc__visible(&j->selection, w->particles[w->slot[k]]);
-		size_t section = 0;
-		for (int32_t f = 0; f < i_tilt; f++) section += visible[f];
-		memcpy(w->data + w->offset[w->slot[k]] + section * pixels, images + (size_t)k * pixels,
-		       pixels * sizeof *images);
-	}
+	keeping a = { .j = j, .w = w, .i_tilt = i_tilt };
+	CYC_TRY(cyc_buffer_map(&a.images, w->images));
+	CYC_TRY(cyc_parallel_for(w->batch->n, j->o->n_threads, keep_task, &a));
 	CYC_TRY(cyc_buffer_unmap(w->images));
 done:
 	return st;
@@ -379,7 +392,7 @@ static cyc_status do_pass(cyc_extract_job *j, cyc_extract_work *w, int32_t i_ser
 		CYC_TRY(cyc_alloc_(&w->data, count, sizeof *w->data, "images of particles"));
 		w->data_count = count;
 	} else {
-		memset(w->data, 0, count * sizeof *w->data);
+		CYC_TRY(cyc_clear(w->data, count * sizeof *w->data, j->o->n_threads));
 	}
 	CYC_TRY(cyc_alloc(&used, (size_t)j->particles->n_optics + 1, sizeof *used));
 	cyc_optics_used(used, j->particles, i_series);

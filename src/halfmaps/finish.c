@@ -205,7 +205,7 @@ cyc_status cyc_finish_map(cyc_volume **full, cyc_volume **data, cyc_volume **wei
 	CYC_TRY(cyc_parallel_for(s, n_threads, gridding_task, &a));
 	if (data) {
 		CYC_TRY(cyc_volume_create(data, s, s, s, spec->pixel_size_A));
-		memcpy((*data)->data, a.real, cyc_volume_count(*data) * sizeof(float));
+		CYC_TRY(cyc_copy((*data)->data, a.real, cyc_volume_count(*data) * sizeof(float), n_threads));
 	}
 	CYC_TRY(cyc_buffer_unmap(real));
 	CYC_TRY(cyc_op_fft3_forward(ft, be, real, s));

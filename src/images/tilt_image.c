@@ -63,7 +63,7 @@ static entry *find(cyc_image_cache *c, const cyc_tilt_series *ts, int32_t i_tilt
 }
 
 static cyc_status keep(cyc_image_cache *c, const cyc_tilt_series *ts, int32_t i_tilt, const cyc_tilt_image *t,
-                       int64_t count)
+                       int64_t count, int n_threads)
 {
 	cyc_status st = CYC_OK;
 	double bytes = (double)count * sizeof *t->pixels;
@@ -83,11 +83,12 @@ static cyc_status keep(cyc_image_cache *c, const cyc_tilt_series *ts, int32_t i_
 	}
 	CYC_TRY(cyc_strdup(&e.path, ts->image_path[i_tilt]));
 	CYC_TRY(cyc_alloc(&e.pixels, count, sizeof *e.pixels));
-	memcpy(e.pixels, t->pixels, (size_t)count * sizeof *t->pixels);
+	CYC_TRY(cyc_copy(e.pixels, t->pixels, (size_t)count * sizeof *t->pixels, n_threads));
 	c->entries[c->n++] = e;
 	c->bytes += bytes;
 	e = (entry){ 0 };
 done:
+	cyc_free(e.pixels);
 	cyc_free(e.path);
 	return st;
 }
@@ -189,14 +190,14 @@ cyc_status cyc_tilt_image_load(cyc_tilt_image *t, cyc_backend *be, const cyc_til
 	}
 	const entry *e = find(t->cache, ts, i_tilt);
 	if (e && e->count == count) {
-		memcpy(t->pixels, e->pixels, (size_t)count * sizeof *t->pixels);
+		CYC_TRY(cyc_copy(t->pixels, e->pixels, (size_t)count * sizeof *t->pixels, cyc_backend_n_threads(be)));
 		t->variance = e->variance;
 		t->known = e->known;
 		t->cache->n_kept++;
 	} else {
 		CYC_TRY(take_image(t, ts, i_tilt));
 		if (t->reads_ahead && cyc_backend_n_threads(be) > 1) CYC_TRY(read_ahead(t, ts, i_tilt));
-		if (t->cache) CYC_TRY(keep(t->cache, ts, i_tilt, t, count));
+		if (t->cache) CYC_TRY(keep(t->cache, ts, i_tilt, t, count, cyc_backend_n_threads(be)));
 	}
 	CYC_TRY(cyc_buffer_upload(t->device, t->pixels, (size_t)count * sizeof(float)));
 done:

@@ -254,11 +254,19 @@ done:
 /* Squares of larger values, summed, leave the range of float; no density is near it. */
 static const float LARGEST = 1e15F;
 
-static cyc_status check_range(const cyc_volume *v, const char *name)
+CYC_SIMD static uint32_t any_beyond(const float *v, size_t n)
+{
+	uint32_t any = 0;
+	for (size_t i = 0; i < n; i++) any |= fabsf(v[i]) <= LARGEST ? 0u : 1u;
+	return any;
+}
+
+static cyc_status check_range(const cyc_volume *v, const char *name, size_t first, size_t count)
 {
 	cyc_status st = CYC_OK;
-	size_t n = cyc_volume_count(v), nx = (size_t)v->nx, ny = (size_t)v->ny;
-	for (size_t i = 0; i < n; i++) {
+	size_t nx = (size_t)v->nx, ny = (size_t)v->ny;
+	if (!any_beyond(v->data + first, count)) return CYC_OK;
+	for (size_t i = first; i < first + count; i++) {
 		if (fabsf(v->data[i]) <= LARGEST) continue;
 		st = cyc_error_raise(
 			CYC_E_DATA, __FILE__, __LINE__, __func__,
@@ -270,7 +278,26 @@ static cyc_status check_range(const cyc_volume *v, const char *name)
 	return st;
 }
 
-cyc_status cyc_mrc_read(cyc_volume **out, const char *name)
+typedef struct {
+	cyc_volume *v;
+	const cyc_mrc_info *info;
+	const char *path, *name;
+	int64_t first;
+} reading;
+
+static cyc_status read_task(void *arg, int64_t z, int i_thread)
+{
+	(void)i_thread;
+	cyc_status st = CYC_OK;
+	const reading *a = arg;
+	size_t plane = (size_t)a->v->nx * (size_t)a->v->ny, at = (size_t)z * plane;
+	CYC_TRY(read_sections(a->v->data + at, a->info, a->path, a->first + z, 1));
+	CYC_TRY(check_range(a->v, a->name, at, plane));
+done:
+	return st;
+}
+
+cyc_status cyc_mrc_read_threaded(cyc_volume **out, const char *name, int n_threads)
 {
 	cyc_status st = CYC_OK;
 	char *path = NULL;
@@ -283,8 +310,13 @@ cyc_status cyc_mrc_read(cyc_volume **out, const char *name)
 	CYC_TRY(cyc_mrc_read_info(&info, name));
 	int32_t nz = section ? 1 : info.nz;
 	CYC_TRY_CTX(cyc_volume_create(&v, info.nx, info.ny, nz, info.pixel_size_A), "reading '%s'", name);
-	CYC_TRY(read_sections(v->data, &info, path, section ? section - 1 : 0, nz));
-	CYC_TRY(check_range(v, name));
+	reading a = { v, &info, path, name, section ? section - 1 : 0 };
+	if (n_threads > 1) {
+		CYC_TRY(cyc_parallel_for(nz, n_threads, read_task, &a));
+	} else {
+		CYC_TRY(read_sections(v->data, &info, path, a.first, nz));
+		CYC_TRY(check_range(v, name, 0, cyc_volume_count(v)));
+	}
 	*out = v;
 	v = NULL;
 done:
@@ -293,7 +325,14 @@ done:
 	return st;
 }
 
+cyc_status cyc_mrc_read(cyc_volume **out, const char *name) { return cyc_mrc_read_threaded(out, name, 1); }
+
 cyc_status cyc_mrc_read_map(cyc_volume **out, const char *name)
+{
+	return cyc_mrc_read_map_threaded(out, name, 1);
+}
+
+cyc_status cyc_mrc_read_map_threaded(cyc_volume **out, const char *name, int n_threads)
 {
 	cyc_status st = CYC_OK;
 	cyc_mrc_info m = { 0 };
@@ -315,7 +354,7 @@ cyc_status cyc_mrc_read_map(cyc_volume **out, const char *name)
 	              fabs(m.pixel_size_z_A - m.pixel_size_A) <= tolerance,
 	          CYC_E_SHAPE, "'%s': pixel sizes differ along the axes: %g x %g x %g Å", name, m.pixel_size_A,
 	          m.pixel_size_y_A, m.pixel_size_z_A);
-	CYC_TRY(cyc_mrc_read(out, name));
+	CYC_TRY(cyc_mrc_read_threaded(out, name, n_threads));
 done:
 	return st;
 }

@@ -433,7 +433,7 @@ static cyc_status write_map(const local_work *w, const cyc_volume *v, const char
 	cyc_status st = CYC_OK;
 	char *name = NULL;
 	CYC_TRY(cyc_asprintf(&name, "%s%s", w->p->o->out_root, suffix));
-	CYC_TRY(cyc_map_write(w->p->o->root, name, v, LABEL));
+	CYC_TRY(cyc_map_write(w->p->o->root, name, v, LABEL, w->p->o->n_threads));
 done:
 	cyc_free(name);
 	return st;

@@ -11,9 +11,10 @@
  * 1"). Destroy with cyc_volume_destroy().
  */
 CYC_MUST_CHECK cyc_status cyc__read_map(cyc_volume **out, const char *root, const char *name,
-                                        double pixel_size_A, const char *what);
+                                        double pixel_size_A, const char *what, int n_threads);
 /** A map of any shape, as its file has it. Destroy with cyc_volume_destroy(). */
-CYC_MUST_CHECK cyc_status cyc__read_any_map(cyc_volume **out, const char *root, const char *name);
+CYC_MUST_CHECK cyc_status cyc__read_any_map(cyc_volume **out, const char *root, const char *name,
+                                            int n_threads);
 
 /* ---------------------------------------------------------------- postprocess.c */
 

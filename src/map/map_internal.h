@@ -83,6 +83,7 @@ CYC_MUST_CHECK cyc_status cyc__map_lowpass(float *map, int32_t n, double pixel_s
                                            int n_threads);
 
 /** Correlation of all voxels of two maps of one size about their means; 0 if one is constant. */
-double cyc__volume_correlation(const cyc_volume *a, const cyc_volume *b);
+CYC_MUST_CHECK cyc_status cyc__volume_correlation(double *out, const cyc_volume *a, const cyc_volume *b,
+                                                  int n_threads);
 
 #endif

@@ -60,7 +60,8 @@ static cyc_status binarise(uint8_t *set, const cyc_volume *map, const cyc_mask_o
 	size_t count = cyc_volume_count(map), n_set = 0;
 	float highest = -INFINITY;
 	if (o->combine_with) {
-		CYC_TRY(cyc__read_map(&second, o->root, o->combine_with, map->pixel_size_A, "second map"));
+		CYC_TRY(
+			cyc__read_map(&second, o->root, o->combine_with, map->pixel_size_A, "second map", o->n_threads));
 		CYC_CHECK(second->nx == map->nx, CYC_E_SHAPE,
 		          "the maps must have one box: '%s' has %d voxels, '%s' has %d", o->input, map->nx,
 		          o->combine_with, second->nx);
@@ -104,7 +105,7 @@ static cyc_status mask_from_map(cyc_volume **out, double *automatic, cyc_mask_re
 	cyc_status st = CYC_OK;
 	cyc_volume *v = NULL;
 	uint8_t *set = NULL;
-	CYC_TRY(cyc__read_map(&v, o->root, o->input, o->pixel_size_A, "map"));
+	CYC_TRY(cyc__read_map(&v, o->root, o->input, o->pixel_size_A, "map", o->n_threads));
 	if (r->lowpass_A > 0.0)
 		CYC_TRY(cyc__map_lowpass(v->data, v->nx, v->pixel_size_A, r->lowpass_A, o->n_threads));
 	/* A map that is the same everywhere has no threshold, but a mask. */

@@ -200,7 +200,7 @@ static cyc_status read_mask(cyc__postprocess *p)
 	const double TOLERANCE = 1e-4; /* that of all jobs */
 	cyc_status st = CYC_OK;
 	size_t n_inside = 0, n = (size_t)p->n;
-	CYC_TRY(cyc__read_map(&p->mask, p->o->root, p->o->mask, p->pixel_size_A, "mask"));
+	CYC_TRY(cyc__read_map(&p->mask, p->o->root, p->o->mask, p->pixel_size_A, "mask", p->o->n_threads));
 	CYC_CHECK(p->mask->nx == p->n, CYC_E_SHAPE, "mask '%s' has a box of %d, the half maps of %d", p->o->mask,
 	          p->mask->nx, p->n);
 	size_t count = cyc_volume_count(p->mask);
@@ -387,7 +387,7 @@ static cyc_status read_and_correlate(cyc__postprocess *p)
 	cyc_cfloat *masked[2] = { NULL, NULL };
 	const char *what[2] = { "half map 1", "half map 2" };
 	for (int h = 0; h < 2; h++) {
-		CYC_TRY(cyc__read_map(&v, p->o->root, p->half[h], p->o->pixel_size_A, what[h]));
+		CYC_TRY(cyc__read_map(&v, p->o->root, p->half[h], p->o->pixel_size_A, what[h], p->o->n_threads));
 		if (h == 0) {
 			p->n = v->nx;
 			p->n_shells = cyc__n_shells(v->nx);

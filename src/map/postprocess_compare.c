@@ -19,7 +19,8 @@ static cyc_status read_other(cyc_cfloat *ft[2], const cyc__postprocess *p)
 	CYC_CHECK(maps[0] && maps[1], CYC_E_DATA, "'%s' names no half maps (%s) to compare with", path,
 	          CYC_RLN_TOMO_REFERENCE_MAP1_FILE);
 	for (int h = 0; h < 2; h++) {
-		CYC_TRY(cyc__read_map(&v, p->o->root, maps[h], p->o->pixel_size_A, "half map to compare with"));
+		CYC_TRY(cyc__read_map(&v, p->o->root, maps[h], p->o->pixel_size_A, "half map to compare with",
+		                      p->o->n_threads));
 		CYC_CHECK(v->nx == p->n, CYC_E_SHAPE,
 		          "the half map '%s' to compare with has a box of %d, these of %d", maps[h], v->nx, p->n);
 		size_t count = cyc_volume_count(v);

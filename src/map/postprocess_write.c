@@ -31,7 +31,7 @@ static cyc_status write_map(const cyc__postprocess *p, const cyc_volume *v, cons
 	cyc_status st = CYC_OK;
 	char *name = NULL;
 	CYC_TRY(cyc_asprintf(&name, "%s%s", p->o->out_root, suffix));
-	CYC_TRY(cyc_map_write(p->o->root, name, v, LABEL));
+	CYC_TRY(cyc_map_write(p->o->root, name, v, LABEL, p->o->n_threads));
 done:
 	cyc_free(name);
 	return st;

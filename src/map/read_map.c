@@ -1,18 +1,18 @@
 #include "map_internal.h"
 
-cyc_status cyc__read_any_map(cyc_volume **out, const char *root, const char *name)
+cyc_status cyc__read_any_map(cyc_volume **out, const char *root, const char *name, int n_threads)
 {
 	cyc_status st = CYC_OK;
 	char *path = NULL;
 	CYC_TRY(cyc_path_join(&path, root, name));
-	CYC_TRY(cyc_mrc_read_map(out, path));
+	CYC_TRY(cyc_mrc_read_map_threaded(out, path, n_threads));
 done:
 	cyc_free(path);
 	return st;
 }
 
 cyc_status cyc__read_map(cyc_volume **out, const char *root, const char *name, double pixel_size_A,
-                         const char *what)
+                         const char *what, int n_threads)
 {
 	cyc_status st = CYC_OK;
 	char *path = NULL;
@@ -35,7 +35,7 @@ cyc_status cyc__read_map(cyc_volume **out, const char *root, const char *name, d
 	double used_A = pixel_size_A > 0.0 ? pixel_size_A : info.pixel_size_A;
 	CYC_CHECK(used_A >= 0.01 && used_A <= 1e4, CYC_E_DATA,
 	          "%s '%s': impossible pixel size of %g Å; it must be 0.01 to 10000", what, path, used_A);
-	CYC_TRY_CTX(cyc_mrc_read(&v, path), "%s", what);
+	CYC_TRY_CTX(cyc_mrc_read_threaded(&v, path, n_threads), "%s", what);
 	v->pixel_size_A = used_A;
 	*out = v;
 	v = NULL;

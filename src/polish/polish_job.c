@@ -257,7 +257,7 @@ static cyc_status polish_all(job *j)
 	CYC_TRY(cyc_polish_original_positions(original, j->in.particles));
 	shared.original_A = original;
 	CYC_TRY(cyc_polish_held_axes(shared.is_axis_held, j->in.reference_files[0], j->in.reference_files[1],
-	                             j->in.root));
+	                             j->in.root, j->o->n_threads));
 	for (int64_t i = 0; i < j->in.particles->n; i++) shared.n_half[j->in.particles->particles[i].half > 0]++;
 	for (int32_t i = 0; i < n; i++) {
 		CYC_TRY(cyc_cancel_check());

@@ -250,42 +250,73 @@ done:
  * centre. */
 static const double HELD = 1e-4;
 
-cyc_status cyc_polish_held_axes(bool is_held[3], const char *half1, const char *half2, const char *root)
+typedef struct {
+	double slope[3], squares[2], slopes2[3];
+} slope_sums;
+
+typedef struct {
+	cyc_volume *const *half;
+	slope_sums *section;
+} sloping;
+
+static cyc_status slope_task(void *arg, int64_t z, int i_thread)
+{
+	(void)i_thread;
+	const sloping *s = arg;
+	int32_t n = s->half[0]->nx;
+	const size_t step[3] = { 1, (size_t)n, (size_t)n * (size_t)n };
+	slope_sums sum = { 0 };
+	for (int32_t y = 1; y + 1 < n && z > 0 && z + 1 < n; y++)
+		for (int32_t x = 1; x + 1 < n; x++) {
+			size_t i = (size_t)x + step[1] * (size_t)y + step[2] * (size_t)z;
+			const float *a = s->half[0]->data + i, *b = s->half[1]->data + i;
+			sum.squares[0] += (double)*a * (double)*a;
+			sum.squares[1] += (double)*b * (double)*b;
+			for (int k = 0; k < 3; k++) {
+				double da = (double)(*(a + step[k]) - *(a - step[k])),
+					   db = (double)(*(b + step[k]) - *(b - step[k]));
+				sum.slope[k] += (double)*a * db - (double)*b * da;
+				sum.slopes2[k] += da * da + db * db;
+			}
+		}
+	s->section[z] = sum;
+	return CYC_OK;
+}
+
+cyc_status cyc_polish_held_axes(bool is_held[3], const char *half1, const char *half2, const char *root,
+                                int n_threads)
 {
 	cyc_status st = CYC_OK;
 	cyc_volume *v[2] = { NULL };
 	char *path = NULL;
 	const char *const names[2] = { half1, half2 };
+	sloping s = { .half = v };
 	for (int h = 0; h < 2; h++) {
 		CYC_TRY(cyc_path_join(&path, root, names[h]));
-		CYC_TRY(cyc_mrc_read(&v[h], path));
+		CYC_TRY(cyc_mrc_read_threaded(&v[h], path, n_threads));
 		cyc_free(path);
 		path = NULL;
 	}
 	int32_t n = v[0]->nx;
-	size_t step[3] = { 1, (size_t)n, (size_t)n * (size_t)n };
-	double slope[3] = { 0 }, squares[2] = { 0 }, slopes2[3] = { 0 };
 	is_held[0] = is_held[1] = is_held[2] = false;
 	if (v[1]->nx != n || v[0]->ny != n || v[1]->ny != n || v[0]->nz != n || v[1]->nz != n)
 		goto done; /* reported where the reference is made */
-	for (int32_t z = 1; z + 1 < n; z++)
-		for (int32_t y = 1; y + 1 < n; y++)
-			for (int32_t x = 1; x + 1 < n; x++) {
-				size_t i = (size_t)x + step[1] * (size_t)y + step[2] * (size_t)z;
-				const float *a = v[0]->data + i, *b = v[1]->data + i;
-				squares[0] += (double)*a * (double)*a;
-				squares[1] += (double)*b * (double)*b;
-				for (int k = 0; k < 3; k++) {
-					double da = (double)(*(a + step[k]) - *(a - step[k])),
-						   db = (double)(*(b + step[k]) - *(b - step[k]));
-					slope[k] += (double)*a * db - (double)*b * da;
-					slopes2[k] += da * da + db * db;
-				}
-			}
+	CYC_TRY(cyc_alloc(&s.section, n, sizeof *s.section));
+	CYC_TRY(cyc_parallel_for(n, n_threads, slope_task, &s));
+	slope_sums all = { 0 };
+	for (int32_t z = 0; z < n; z++) {
+		const slope_sums *sum = &s.section[z];
+		for (int k = 0; k < 2; k++) all.squares[k] += sum->squares[k];
+		for (int k = 0; k < 3; k++) {
+			all.slope[k] += sum->slope[k];
+			all.slopes2[k] += sum->slopes2[k];
+		}
+	}
 	for (int k = 0; k < 3; k++)
-		is_held[k] = fabs(slope[k]) <= HELD * sqrt((squares[0] + squares[1]) * slopes2[k]);
+		is_held[k] = fabs(all.slope[k]) <= HELD * sqrt((all.squares[0] + all.squares[1]) * all.slopes2[k]);
 done:
 	cyc_free(path);
+	cyc_free(s.section);
 	for (int h = 0; h < 2; h++) cyc_volume_destroy(&v[h]);
 	return st;
 }

@@ -49,7 +49,7 @@ CYC_MUST_CHECK cyc_status cyc_polish_is_result(bool *is_result, const char *path
  * axis that is not detected counts as free. (T6.18)
  */
 CYC_MUST_CHECK cyc_status cyc_polish_held_axes(bool is_held[3], const char *half1, const char *half2,
-                                               const char *root);
+                                               const char *root, int n_threads);
 /**
  * Positions of the particles before any refinement: columns cycInputCoordinate*Angst, or the present places.
  * n_particles by the caller, those of the set.

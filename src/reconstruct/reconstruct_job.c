@@ -382,7 +382,7 @@ static cyc_status write_map(char **written, const job *j, const char *prefix, co
 	cyc_status st = CYC_OK;
 	char *name = NULL;
 	CYC_TRY(cyc_asprintf(&name, "%s%s%s.mrc", j->out_dir, prefix, tag));
-	CYC_TRY(cyc_map_write(j->root, name, v, "cyclotomo reconstruct"));
+	CYC_TRY(cyc_map_write(j->root, name, v, "cyclotomo reconstruct", cyc_backend_n_threads(j->be)));
 	if (written) {
 		*written = name;
 		name = NULL;

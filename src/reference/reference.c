@@ -4,6 +4,7 @@
 #include "cyclotomo/ranks.h"
 #include "cyclotomo/survey.h"
 #include "cyclotomo/images.h"
+#include "map/half_map_fsc.h"
 #include "map/map_files.h"
 
 #include <math.h>
@@ -49,13 +50,35 @@ done:
 	return st;
 }
 
+typedef struct {
+	cyc_volume *const *half;
+	const cyc_volume *mask;
+	const char *name;
+} masking;
+
+static cyc_status mask_task(void *arg, int64_t z, int i_thread)
+{
+	(void)i_thread;
+	cyc_status st = CYC_OK;
+	const masking *a = arg;
+	size_t plane = (size_t)a->mask->nx * (size_t)a->mask->ny;
+	for (size_t i = (size_t)z * plane; i < (size_t)(z + 1) * plane; i++) {
+		float w = a->mask->data[i];
+		CYC_CHECK(w >= -1e-4F && w <= 1 + 1e-4F, CYC_E_DATA,
+		          "the mask %s has a value of %g; masks must be between 0 and 1", a->name, (double)w);
+		for (int h = 0; h < 2; h++) a->half[h]->data[i] *= w;
+	}
+done:
+	return st;
+}
+
 static cyc_status apply_mask(cyc_volume *half[2], double *diameter_px, const char *mask_name,
-                             const char *map_name, const char *root)
+                             const char *map_name, const char *root, int n_threads)
 {
 	cyc_status st = CYC_OK;
 	cyc_volume *mask = NULL;
 	int32_t n = half[0]->nx;
-	CYC_TRY(cyc__read_any_map(&mask, root, mask_name));
+	CYC_TRY(cyc__read_any_map(&mask, root, mask_name, n_threads));
 	if (mask->nx != n || fabs(mask->pixel_size_A / half[0]->pixel_size_A - 1) > 2e-3) {
 		cyc_error_raise(CYC_E_SHAPE, __FILE__, __LINE__, __func__,
 		                "the mask %s (%d px of %.4g Å) does not fit the map %s (%d px of %.4g Å)", mask_name,
@@ -64,12 +87,8 @@ static cyc_status apply_mask(cyc_volume *half[2], double *diameter_px, const cha
 		st = CYC_E_SHAPE;
 		goto done;
 	}
-	for (size_t i = 0; i < cyc_volume_count(mask); i++) {
-		float w = mask->data[i];
-		CYC_CHECK(w >= -1e-4F && w <= 1 + 1e-4F, CYC_E_DATA,
-		          "the mask %s has a value of %g; masks must be between 0 and 1", mask_name, (double)w);
-		for (int h = 0; h < 2; h++) half[h]->data[i] *= w;
-	}
+	masking a = { half, mask, mask_name };
+	CYC_TRY(cyc_parallel_for(mask->nz, n_threads, mask_task, &a));
 	double reach_px = cyc_mask_reach_px(mask);
 	CYC_CHECK(reach_px >= 0, CYC_E_DATA, "the mask %s is zero everywhere", mask_name);
 	CYC_CHECK(!cyc_mask_is_inverted(mask), CYC_E_DATA,
@@ -174,7 +193,7 @@ static cyc_status read_fsc(double **fsc, int32_t *n_shells, int32_t *box, cyc_re
 		*n_shells = *box / 2 + 1;
 		CYC_TRY(cyc_alloc(fsc, *n_shells, sizeof **fsc));
 		CYC_TRY(transform(ft, half, n_threads));
-		cyc_fsc_compute(*fsc, ft[0], ft[1], *box);
+		CYC_TRY(cyc__fsc_compute_threads(*fsc, ft[0], ft[1], *box, n_threads));
 		goto done;
 	}
 	CYC_TRY(cyc_path_join(&path, root, name));
@@ -200,6 +219,31 @@ done:
 	return st;
 }
 
+typedef struct {
+	cyc_cfloat *const *ft;
+	int32_t n;
+	double *sums; /* of each plane: of a shell the power, and the number of samples */
+} differing;
+
+static cyc_status difference_task(void *arg, int64_t z, int i_thread)
+{
+	(void)i_thread;
+	const differing *a = arg;
+	int32_t n = a->n, n_shells = n / 2 + 1, kz = z < n / 2 ? (int32_t)z : (int32_t)z - n;
+	double *sum = a->sums + 2 * (size_t)z * (size_t)n_shells, *count = sum + n_shells;
+	for (int32_t y = 0; y < n; y++)
+		for (int32_t x = 0; x <= n / 2; x++) {
+			int32_t ky = y < n / 2 ? y : y - n,
+					shell = (int32_t)(sqrt((double)(x * x + ky * ky + kz * kz)) + 0.5);
+			size_t i = ((size_t)z * (size_t)n + (size_t)y) * (size_t)n_shells + (size_t)x;
+			if (shell >= n_shells) continue;
+			cyc_cfloat d = a->ft[0][i] - a->ft[1][i];
+			sum[shell] += (double)(crealf(d) * crealf(d) + cimagf(d) * cimagf(d));
+			count[shell]++;
+		}
+	return CYC_OK;
+}
+
 /* Noise power of one half per shell: half the mean square of the halves' difference. */
 static cyc_status noise_power(cyc_reference *r, cyc_volume *const half[2], int n_threads)
 {
@@ -207,27 +251,21 @@ static cyc_status noise_power(cyc_reference *r, cyc_volume *const half[2], int n
 	cyc_cfloat *ft[2] = { NULL, NULL };
 	double *sum = NULL, *count = NULL, unit = cyc_square(map_scale(r));
 	int32_t n = half[0]->nx, n_shells = n / 2 + 1;
+	differing a = { .ft = ft, .n = n };
 	CYC_TRY(transform(ft, half, n_threads));
-	CYC_TRY(cyc_alloc(&sum, n_shells, sizeof *sum));
-	CYC_TRY(cyc_alloc(&count, n_shells, sizeof *count));
-	for (int32_t z = 0; z < n; z++)
-		for (int32_t y = 0; y < n; y++)
-			for (int32_t x = 0; x <= n / 2; x++) {
-				int32_t kz = z < n / 2 ? z : z - n, ky = y < n / 2 ? y : y - n,
-						shell = (int32_t)(sqrt((double)(x * x + ky * ky + kz * kz)) + 0.5);
-				size_t i = ((size_t)z * (size_t)n + (size_t)y) * (size_t)n_shells + (size_t)x;
-				if (shell >= n_shells) continue;
-				cyc_cfloat d = ft[0][i] - ft[1][i];
-				sum[shell] += (double)(crealf(d) * crealf(d) + cimagf(d) * cimagf(d));
-				count[shell]++;
-			}
+	CYC_TRY(cyc_alloc(&a.sums, 2 * (size_t)n * (size_t)n_shells, sizeof *a.sums));
+	CYC_TRY(cyc_parallel_for(n, n_threads, difference_task, &a));
+	sum = a.sums;
+	count = sum + n_shells;
+	for (int32_t z = 1; z < n; z++)
+		for (int32_t i = 0; i < 2 * n_shells; i++)
+			sum[i] += a.sums[2 * (size_t)z * (size_t)n_shells + (size_t)i];
 	for (int32_t i = 0; i < n_shells; i++) sum[i] *= 0.5 * unit / count[i];
 	for (int32_t i = 0; i <= r->box_px / 2; i++)
 		r->noise[i] = cyc_radial_at(sum, n_shells, (double)i * n / r->box_px);
 done:
 	for (int h = 0; h < 2; h++) cyc_free(ft[h]);
-	cyc_free(sum);
-	cyc_free(count);
+	cyc_free(a.sums);
 	return st;
 }
 
@@ -476,10 +514,10 @@ done:
 }
 
 /* One name for both is a known map, given on purpose; two names of one map are a mistake. */
-static cyc_status check_halves(cyc_volume *const half[2], const char *const names[2])
+static cyc_status check_halves(cyc_volume *const half[2], const char *const names[2], int n_threads)
 {
 	if (strcmp(names[0], names[1]) == 0) return cyc_half_map_check(half[0], "the reference", names[0]);
-	return cyc_half_maps_check(half, names);
+	return cyc_half_maps_check(half, names, n_threads);
 }
 
 cyc_status cyc_reference_load(cyc_reference **out, cyc_backend *be, const cyc_reference_files *files,
@@ -497,15 +535,15 @@ cyc_status cyc_reference_load(cyc_reference **out, cyc_backend *be, const cyc_re
 	 * here. */
 	CYC_TRY(create(&r, box_px, pixel_size_A, sqrt((double)box_px), 0));
 	for (int h = 0; h < 2; h++) {
-		CYC_TRY_CTX(cyc__read_any_map(&half[h], root, names[h]), "half map %d", h + 1);
+		CYC_TRY_CTX(cyc__read_any_map(&half[h], root, names[h], n_threads), "half map %d", h + 1);
 		CYC_TRY(check_map(half[h], names[h], box_px, pixel_size_A));
 	}
 	CYC_CHECK(half[0]->nx == half[1]->nx, CYC_E_SHAPE,
 	          "the half maps have different boxes: %s %d px, %s %d px", names[0], half[0]->nx, names[1],
 	          half[1]->nx);
-	CYC_TRY(check_halves(half, names));
+	CYC_TRY(check_halves(half, names, n_threads));
 	r->map_diameter_px = half[0]->nx;
-	if (files->mask) CYC_TRY(apply_mask(half, &r->map_diameter_px, files->mask, names[0], root));
+	if (files->mask) CYC_TRY(apply_mask(half, &r->map_diameter_px, files->mask, names[0], root, n_threads));
 	CYC_TRY(noise_power(r, half, n_threads));
 	CYC_TRY(read_fsc(&curve, &n_shells, &fsc_box, r, half, files->fsc, root, n_threads));
 	CYC_TRY(shell_weights(r, curve, n_shells, fsc_box, cutoff_A));

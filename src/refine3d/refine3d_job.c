@@ -74,7 +74,7 @@ static cyc_status check_mask(const cyc_project_view *p, const char *mask)
 	cyc_status st = CYC_OK;
 	cyc_volume *v = NULL;
 	if (!mask || !mask[0]) return CYC_OK;
-	CYC_TRY(cyc__read_map(&v, p->root, mask, 0, "mask"));
+	CYC_TRY(cyc__read_map(&v, p->root, mask, 0, "mask", 1));
 	for (size_t i = 0; i < cyc_volume_count(v); i++)
 		CYC_CHECK(v->data[i] > -0.2F && v->data[i] < 1.2F, CYC_E_DATA,
 		          "the mask %s has a value of %g; masks must be between 0 and 1", mask, (double)v->data[i]);
@@ -291,7 +291,7 @@ static cyc_status read_map(cyc_volume **out, const cyc_refine3d_job *j, const ch
 {
 	cyc_status st = CYC_OK;
 	cyc_volume *v = NULL;
-	CYC_TRY(cyc__read_map(&v, j->in.root, name, 0, what));
+	CYC_TRY(cyc__read_map(&v, j->in.root, name, 0, what, j->o->n_threads));
 	CYC_TRY(cyc_volume_resample(out, v, j->box.pixel_size_A, j->crop_px, j->o->n_threads));
 	if (v->nx != j->crop_px || fabs(v->pixel_size_A / j->box.pixel_size_A - 1) >= 1e-3)
 		cyc_info("%s: %d px of %.4g Å resampled to %d px of %.4g Å", name, v->nx, v->pixel_size_A, j->crop_px,
@@ -349,7 +349,7 @@ static cyc_status read_references(cyc_refine3d_job *j)
 		                               : "half map 1"));
 	const char *const names[2] = { j->in.reference_files[0], j->in.reference_files[1] };
 	if (j->is_one_map) CYC_TRY(cyc_half_map_check(half[0], "the reference", names[0]));
-	else CYC_TRY(cyc_half_maps_check(half, names));
+	else CYC_TRY(cyc_half_maps_check(half, names, j->o->n_threads));
 	CYC_TRY(cyc_half_maps_take(&j->maps, half, j->is_one_map, &j->maps_spec));
 	/* Maps with a trusted grey scale are already filtered. */
 	for (int32_t i = 0; i <= j->crop_px / 2 && j->o->absolute_grey_scale; i++) j->maps->fsc[i] = 1;

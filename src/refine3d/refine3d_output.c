@@ -250,6 +250,22 @@ done:
 
 /* ---------------------------------------------------------------- maps */
 
+typedef struct {
+	float *to;
+	const float *from;
+	float scale;
+	size_t plane;
+} scaling;
+
+static cyc_status scale_task(void *arg, int64_t z, int i_thread)
+{
+	(void)i_thread;
+	const scaling *a = arg;
+	for (size_t i = (size_t)z * a->plane; i < (size_t)(z + 1) * a->plane; i++)
+		a->to[i] = a->scale * a->from[i];
+	return CYC_OK;
+}
+
 /* On the scale of a density per image voxel, as RELION's refinement has it. */
 static cyc_status write_map(const cyc_refine3d_job *j, const char *prefix, const char *name,
                             const cyc_volume *v)
@@ -257,11 +273,13 @@ static cyc_status write_map(const cyc_refine3d_job *j, const char *prefix, const
 	cyc_status st = CYC_OK;
 	char *relative = NULL;
 	cyc_volume *copy = NULL;
+	int n_threads = j->o->n_threads;
 	float scale = (float)(1 / (j->box.binning * sqrt((double)j->box.window.box_binned)));
 	CYC_TRY(cyc_asprintf(&relative, "%s%s%s", j->in.out_dir, prefix, name));
-	CYC_TRY(cyc_volume_copy(&copy, v));
-	for (size_t i = 0; i < cyc_volume_count(copy); i++) copy->data[i] *= scale;
-	CYC_TRY(cyc_map_write(j->in.root, relative, copy, "cyclotomo refine"));
+	CYC_TRY(cyc_volume_create(&copy, v->nx, v->ny, v->nz, v->pixel_size_A));
+	scaling a = { copy->data, v->data, scale, (size_t)v->nx * (size_t)v->ny };
+	CYC_TRY(cyc_parallel_for(v->nz, n_threads, scale_task, &a));
+	CYC_TRY(cyc_map_write(j->in.root, relative, copy, "cyclotomo refine", n_threads));
 done:
 	cyc_free(relative);
 	cyc_volume_destroy(&copy);

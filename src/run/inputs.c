@@ -153,7 +153,7 @@ static cyc_status mask_diameter_A(double *out, const char *mask, double pixel_si
 	cyc_status st = CYC_OK;
 	cyc_volume *v = NULL;
 	double n_inside = 0.0;
-	CYC_TRY(cyc__read_any_map(&v, root, mask));
+	CYC_TRY(cyc__read_any_map(&v, root, mask, 1));
 	size_t count = cyc_volume_count(v);
 	for (size_t i = 0; i < count; i++) n_inside += v->data[i] > 0.5f;
 	*out = pixel_size_A * cbrt(6.0 * n_inside / CYC_PI);

@@ -272,10 +272,10 @@ static cyc_status write_masks(const cyc__sim_model *m, const cyc_simulate_option
 	cyc_status st = CYC_OK;
 	cyc_volume *v = NULL;
 	CYC_TRY(cyc__sim_mask(&v, m, 14, 6 * o->pixel_size_A, o));
-	CYC_TRY(cyc_map_write(o->out_dir, "mask_align.mrc", v, NULL));
+	CYC_TRY(cyc_map_write(o->out_dir, "mask_align.mrc", v, NULL, o->n_threads));
 	cyc_volume_destroy(&v);
 	CYC_TRY(cyc__sim_mask(&v, m, 7, 5 * o->pixel_size_A, o));
-	CYC_TRY(cyc_map_write(o->out_dir, "mask_fsc.mrc", v, NULL));
+	CYC_TRY(cyc_map_write(o->out_dir, "mask_fsc.mrc", v, NULL, o->n_threads));
 done:
 	cyc_volume_destroy(&v);
 	return st;
@@ -300,7 +300,7 @@ cyc_status cyc_simulate_run(cyc_simulate_result *result, const cyc_simulate_opti
 	CYC_TRY(cyc_path_join(&truth, o->out_dir, "truth"));
 	CYC_TRY(cyc_make_dirs(truth));
 	CYC_TRY(cyc__sim_map(&map, &model, o));
-	CYC_TRY(cyc_map_write(o->out_dir, "truth/map.mrc", map, NULL));
+	CYC_TRY(cyc_map_write(o->out_dir, "truth/map.mrc", map, NULL, o->n_threads));
 	CYC_TRY(write_masks(&model, o));
 	CYC_TRY(make_images(&scene, map, o));
 	CYC_TRY(cyc__sim_write_stars(&scene, o));

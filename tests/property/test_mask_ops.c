@@ -118,11 +118,81 @@ static void threshold_splits_particle_and_solvent(void **state)
 	cyc_free(v);
 }
 
+/* ---------------------------------------------------------------- maps as wholes */
+
+static cyc_volume *cube(int32_t n)
+{
+	cyc_volume *v = NULL;
+	assert_int_equal(cyc_volume_create(&v, n, n, n, 1), CYC_OK);
+	return v;
+}
+
+static void reach_is_the_definition(void **state)
+{
+	(void)state;
+	enum { N = 20 };
+	cyc_volume *v = cube(N);
+	assert_true(cyc_mask_reach_px(v) == -1);
+	for (uint64_t trial = 0; trial < 200; trial++) {
+		cyc_rng r = cyc_rng_make(5, 4, trial);
+		memset(v->data, 0, N * N * N * sizeof *v->data);
+		for (uint64_t k = 0; k <= trial % 4; k++)
+			v->data[(int32_t)(N * N * N * cyc_rng_uniform(&r))] = k == 3 ? 0.01F : 0.0101F; /* above 0.01 */
+		double found = cyc_mask_reach_px(v), wanted = -1;
+		for (int32_t i = 0; i < N * N * N; i++)
+			if (v->data[i] > 0.01F)
+				wanted = fmax(wanted, sqrt(cyc_square(i % N - N / 2) + cyc_square(i / N % N - N / 2) +
+				                           cyc_square(i / N / N - N / 2)));
+		assert_true(found == wanted);
+	}
+	cyc_volume_destroy(&v);
+}
+
+/* Means far from zero and different in every section; the same bits on any number of threads. */
+static void correlation_is_the_definition(void **state)
+{
+	(void)state;
+	enum { N = 18 };
+	cyc_volume *a = cube(N), *b = cube(N);
+	cyc_rng r = cyc_rng_make(6, 4, 0);
+	double mean[2] = { 0 }, sum[3] = { 0 }, found[2];
+	for (int32_t i = 0; i < N * N * N; i++) {
+		double x = 100 + i / (N * N) + cyc_rng_normal(&r);
+		mean[0] += (double)(a->data[i] = (float)x) / (N * N * N);
+		mean[1] += (double)(b->data[i] = (float)(40 - 0.5 * x + cyc_rng_normal(&r))) / (N * N * N);
+	}
+	for (int32_t i = 0; i < N * N * N; i++) {
+		double x = (double)a->data[i] - mean[0], y = (double)b->data[i] - mean[1];
+		sum[0] += x * y;
+		sum[1] += x * x;
+		sum[2] += y * y;
+	}
+	for (int k = 0; k < 2; k++) assert_int_equal(cyc__volume_correlation(&found[k], a, b, k ? 7 : 1), CYC_OK);
+	assert_true(found[0] == found[1]);
+	assert_true(fabs(found[0] - sum[0] / sqrt(sum[1] * sum[2])) < 1e-12);
+	assert_true(found[0] < -0.8);
+	/* A copy but for scale and offset, and a constant. */
+	for (int32_t i = 0; i < N * N * N; i++) b->data[i] = 2 * a->data[i];
+	assert_int_equal(cyc__volume_correlation(found, a, b, 2), CYC_OK);
+	assert_true(fabs(found[0] - 1) < 1e-12);
+	for (int32_t i = 0; i < N * N * N; i++) b->data[i] = 3;
+	assert_int_equal(cyc__volume_correlation(found, a, b, 2), CYC_OK);
+	assert_true(found[0] == 0);
+	/* One voxel, the last one, makes a map. */
+	assert_int_equal(cyc_half_map_check(b, "map", "b.mrc"), CYC_E_DATA);
+	b->data[N * N * N - 1] = 4;
+	assert_int_equal(cyc_half_map_check(b, "map", "b.mrc"), CYC_OK);
+	cyc_volume_destroy(&a);
+	cyc_volume_destroy(&b);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = { cmocka_unit_test(extension_is_the_definition),
 		                                cmocka_unit_test(soft_edge_is_the_definition),
 		                                cmocka_unit_test(nothing_set_stays_nothing),
-		                                cmocka_unit_test(threshold_splits_particle_and_solvent) };
+		                                cmocka_unit_test(threshold_splits_particle_and_solvent),
+		                                cmocka_unit_test(reach_is_the_definition),
+		                                cmocka_unit_test(correlation_is_the_definition) };
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -248,6 +248,30 @@ static cyc_status nested(void *arg, int64_t i, int i_thread)
 	return cyc_parallel_for(10, 4, item, r);
 }
 
+static void copies_of_large_memory(void **state)
+{
+	(void)state;
+	enum { MOST = 3 * (1 << 20) + 5, AROUND = 8 };
+	static const size_t sizes[] = { 0, 1, 1 << 20, (1 << 20) + 1, MOST };
+	unsigned char *from = NULL, *to = NULL;
+	ASSERT_OK(cyc_alloc(&from, MOST, 1));
+	ASSERT_OK(cyc_alloc(&to, MOST + 2 * AROUND, 1));
+	for (size_t i = 0; i < MOST; i++) from[i] = (unsigned char)(1 + i * 7 % 251);
+	for (size_t k = 0; k < sizeof sizes / sizeof *sizes; k++)
+		for (int n_threads = 1; n_threads <= 4; n_threads += 3) {
+			size_t n = sizes[k], n_wrong = 0;
+			memset(to, 255, MOST + 2 * AROUND);
+			ASSERT_OK(cyc_copy(to + AROUND, from, n, n_threads));
+			assert_memory_equal(to + AROUND, from, n);
+			ASSERT_OK(cyc_clear(to + AROUND, n, n_threads));
+			for (size_t i = 0; i < MOST + 2 * AROUND; i++)
+				n_wrong += to[i] != (i >= AROUND && i < AROUND + n ? 0 : 255);
+			assert_int_equal(n_wrong, 0);
+		}
+	cyc_free(from);
+	cyc_free(to);
+}
+
 static void parallel_loops(void **state)
 {
 	(void)state;
@@ -590,6 +614,7 @@ int main(void)
 		cmocka_unit_test(error_records),
 		cmocka_unit_test(logging),
 		cmocka_unit_test(parallel_loops),
+		cmocka_unit_test(copies_of_large_memory),
 		cmocka_unit_test(threads_that_are_all_busy),
 		cmocka_unit_test(profile_adds_calls),
 		cmocka_unit_test(loops_beside_each_other),

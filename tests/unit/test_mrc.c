@@ -363,6 +363,60 @@ static void what_cannot_be_written(void **state)
 	cyc_volume_destroy(&v);
 }
 
+/* The same file, and the same map from it, on any number of threads; its figures are those of the voxels. */
+static void threads_make_no_difference(void **state)
+{
+	(void)state;
+	enum { NX = 22, NY = 14, NZ = 18, N = NX * NY * NZ };
+	cyc_volume *v = NULL, *back = NULL;
+	cyc_rng rng = cyc_rng_make(3, 0, 0);
+	char *file[2] = { NULL, NULL };
+	size_t n[2];
+	double sum = 0, squares = 0, low = INFINITY, high = -INFINITY;
+	float figures[4];
+	ASSERT_OK(cyc_volume_create(&v, NX, NY, NZ, 1.5));
+	for (int32_t i = 0; i < N; i++) {
+		double x = v->data[i] = (float)(1000 + i / (NX * NY) + cyc_rng_normal(&rng));
+		sum += x;
+		low = fmin(low, x);
+		high = fmax(high, x);
+	}
+	for (int32_t i = 0; i < N; i++) squares += cyc_square((double)v->data[i] - sum / N);
+	for (int32_t mode = 2; mode <= 12; mode += 10) {
+		for (int k = 0; k < 2; k++) {
+			ASSERT_OK(cyc_mrc_write_threaded(temp_path("threads.mrc"), v, mode, "label", k ? 5 : 1));
+			ASSERT_OK(cyc_read_file(&file[k], &n[k], temp_path("threads.mrc")));
+			ASSERT_OK(cyc_mrc_read_threaded(&back, temp_path("threads.mrc"), k ? 5 : 1));
+			for (int32_t i = 0; i < N; i++)
+				assert_true(back->data[i] ==
+				            (mode == 2 ? v->data[i] : cyc_half_to_float(cyc_float_to_half(v->data[i]))));
+			cyc_volume_destroy(&back);
+		}
+		assert_int_equal(n[0], n[1]);
+		assert_memory_equal(file[0], file[1], n[0]);
+		memcpy(figures, file[0] + 76, 3 * sizeof *figures);
+		memcpy(figures + 3, file[0] + 216, sizeof *figures);
+		assert_true((double)figures[0] == low && (double)figures[1] == high);
+		assert_true(fabs((double)figures[2] - sum / N) < 1e-4);
+		assert_true(fabs((double)figures[3] / sqrt(squares / N) - 1) < 1e-6);
+		for (int k = 0; k < 2; k++) cyc_free(file[k]);
+	}
+	/* Two bad voxels: the first one is named. */
+	v->data[(11 * NY + 5) * NX + 7] = NAN;
+	v->data[(3 * NY + 2) * NX + 1] = INFINITY;
+	for (int n_threads = 1; n_threads <= 5; n_threads += 4)
+		ASSERT_FAILS(cyc_mrc_write_threaded(temp_path("bad.mrc"), v, 2, NULL, n_threads), CYC_E_DATA,
+		             "bad.mrc", "x 1, y 2, z 3", "infinite");
+	assert_false(temp_exists("bad.mrc"));
+	v->data[(3 * NY + 2) * NX + 1] = 2e15F;
+	v->data[(11 * NY + 5) * NX + 7] = -3e15F;
+	ASSERT_OK(cyc_mrc_write(temp_path("large.mrc"), v, 2, NULL));
+	for (int n_threads = 1; n_threads <= 5; n_threads += 4)
+		ASSERT_FAILS(cyc_mrc_read_threaded(&back, temp_path("large.mrc"), n_threads), CYC_E_DATA, "large.mrc",
+		             "x 1, y 2, z 3", "2e+15");
+	cyc_volume_destroy(&v);
+}
+
 static void files_of_a_run_are_known_by_their_label(void **state)
 {
 	(void)state;
@@ -394,6 +448,7 @@ int main(void)
 		cmocka_unit_test(maps),
 		cmocka_unit_test(written_header),
 		cmocka_unit_test(what_cannot_be_written),
+		cmocka_unit_test(threads_make_no_difference),
 		cmocka_unit_test(files_of_a_run_are_known_by_their_label),
 	};
 	return cmocka_run_group_tests(tests, temp_dir_make, temp_dir_remove);
