@@ -110,6 +110,36 @@ plan("polish: memory", "out->memory = cyc_polish_memory_bytes", "out->memory = %
 plan("refine: memory", "const cyc_refine3d_options r = cyc__refine3d_options(o);\n\tconst cyc_refine3d_sizes z = refine3d_sizes(in, o, &r);\n\tout->memory = ",
      "const cyc_refine3d_options r = cyc__refine3d_options(o);\n\tconst cyc_refine3d_sizes z = refine3d_sizes(in, o, &r);\n\tout->memory = %s * ")
 
+# ---------------------------------------------------------------- kernels: barriers taken out, races put in
+
+KERNELS = "equiv/test_kernels"
+
+
+def barrier(name, file, before, after):
+    """The barrier between two lines taken out; of a loop of barriers nothing but the pass's own is left."""
+    at = "%sCYC_BARRIER(lane);\n%s"
+    mutation("barrier: " + name, file, before + at % ("\t" * (len(after) - len(after.lstrip("\t"))), after), before + after, KERNELS)
+
+
+barrier("rows that are correlated", "correlate.h", "\t\t\t}\n", "\t\t\tint32_t d = part")
+barrier("means of images", "particle_image.h", "sh->row[lane] = row;\n", "\t\t\tfor (int32_t i = 0; i < n && lane == 0; i++) CYC_MINE(sum)")
+barrier("scores: data of a step", "pose_scores.h", "k, lane % CYC_POSE_TILE);\n", "\t\t\t\tint32_t o = lane / CYC_POSE_TILE")
+barrier("scores: power", "pose_scores.h", "= CYC_MINE(power);\n", "\t\tint32_t o = at->rotation")
+barrier("scores: the best", "pose_scores.h", "sh->best[lane] = best;\n", "\t\tdouble limit = a->none;")
+barrier("terms: columns", "poses.h", "sh->columns[k][lane] = sum[k];\n", "\t\t\tfor (int32_t i = lane; i < CYC_N_POSE_TERMS * CYC_POSE_AT_ONCE")
+barrier("terms: blocks", "poses.h", "\t\t\t}\n", "\t\t\tfor (int32_t b = 0; b < CYC_POSE_AT_ONCE && lane")
+barrier("insertion: slices that are near", "slice_insert.h", "cyc_is_near(&a->slices[first + lane], corner);\n", "\t\t\t/* Voxels beyond the ball")
+barrier("insertion: bad values", "slice_insert.h", "cyc_add_voxel(a, v, &CYC_MINE(sum));\n", "\t\tunsigned char is_bad = 0;")
+barrier("flags", "slice_insert.h", "sh->any[lane] = any;\n", "\t\tint32_t all = 0;")
+barrier("means of windows: sums", "window.h", "lane % CYC_SUM_LANES);\n", "\t\t\tif (lane < n)\n\t\t\t\tcyc_corner_row")
+barrier("means of windows: rows", "window.h", "first + lane, sh, lane);\n", "\t\t\tfor (int32_t i = 0; i < n && lane == 0; i++) {")
+mutation("race of blocks: means of windows", "window.h", "a->means[block.index] = CYC_MINE(count) > 0", "a->means[block.index / 2] = CYC_MINE(count) > 0", KERNELS)
+mutation("race of blocks: terms", "poses.h", "a->sums[block.index * CYC_N_POSE_TERMS + lane] = ", "a->sums[lane] = ", KERNELS)
+mutation("race of lanes: the best score", "pose_scores.h", "sh->best[lane] = best;", "sh->best[lane / 2] = best;", KERNELS)
+mutation("race of lanes: rows that are correlated", "correlate.h", "sh->re[lane] = g.re;", "sh->re[lane / 2] = g.re;", KERNELS)
+# Found by threads that really run at the same time; the thread sanitizer needs no luck for it.
+mutation("race of threads: one shared memory", "emulate.c", "l->shared + (size_t)i_thread * l->shared_bytes", "l->shared + 0 * (size_t)i_thread", KERNELS)
+
 # ---------------------------------------------------------------- constants of docs/theory
 
 # 1. Image formation, 2. reconstruction
