@@ -100,6 +100,29 @@ CYC_MUST_CHECK cyc_status cyc_fft3_forward(cyc_cfloat *ft, const cyc_fft3 *p, co
 /** real (n^3) = inverse transform of ft, divided by n^3. DESTROYS ft. */
 CYC_MUST_CHECK cyc_status cyc_fft3_inverse(float *real, const cyc_fft3 *p, cyc_cfloat *ft);
 
+/** How many samples of a row (z, y) of a half transform are within reach, of at most `most`: x = 0, 1 and so
+ * on. */
+int32_t cyc_row_within(int32_t reach, int32_t most, int64_t z, int64_t y);
+/**
+ * Transform of a map of n^3 in the middle of m^3 zeros, of which the ball |k| <= reach is wanted: bit for bit
+ * as cyc_fft3_forward() makes it, but neither the zeros nor the rest of the transform take memory or time.
+ */
+typedef struct cyc_fft3_padded cyc_fft3_padded;
+CYC_MUST_CHECK cyc_status cyc_fft3_padded_create(cyc_fft3_padded **out, int32_t n, int32_t m, int32_t reach,
+                                                 int n_threads);
+/** Bytes that it takes. */
+double cyc_fft3_padded_bytes(int32_t n, int32_t m, int32_t reach, int n_threads);
+void cyc_fft3_padded_destroy(cyc_fft3_padded **p);
+/** Where the map comes from and the samples go to; called by several threads. */
+typedef struct {
+	void (*row)(float *to, const void *arg, int32_t y, int32_t z); /**< n voxels of the map */
+	/** n samples from (x, y, z) on along x; -m/2 <= y, z < m/2 */
+	void (*samples)(const void *arg, const cyc_cfloat *ft, int32_t n, int32_t x, int32_t y, int32_t z);
+	const void *arg;
+} cyc_fft3_padded_io;
+/** Not thread-safe per plan. */
+CYC_MUST_CHECK cyc_status cyc_fft3_padded_forward(const cyc_fft3_padded *p, const cyc_fft3_padded_io *io);
+
 /** 2D plan for ny x nx images; execution is thread-safe on distinct buffers of cyc_alloc(). */
 typedef struct cyc_fft2 cyc_fft2;
 CYC_MUST_CHECK cyc_status cyc_fft2_create(cyc_fft2 **out, int32_t nx, int32_t ny);

@@ -6,6 +6,7 @@
 #include "cyclotomo/array.h"
 
 #include <fftw3.h>
+#include <math.h>
 #include <pthread.h>
 #include <string.h>
 
@@ -207,6 +208,15 @@ double cyc_fft3_bytes(int32_t n, int n_threads)
 	return workers3(n, n_threads) * in_thread + 4.0 * n * (double)n + 8.0 * (double)cyc_half_count2(n);
 }
 
+static fftwf_plan plan_columns(cyc_cfloat *columns, int32_t n, int sign)
+{
+	pthread_mutex_lock(&g_planner);
+	fftwf_plan p = fftwf_plan_many_dft(1, &n, Z_BATCH, columns, NULL, Z_BATCH, 1, columns, NULL, Z_BATCH, 1,
+	                                   sign, FFTW_ESTIMATE);
+	pthread_mutex_unlock(&g_planner);
+	return p;
+}
+
 cyc_status cyc_fft3_create(cyc_fft3 **out, int32_t n, int n_threads)
 {
 	cyc_status st = CYC_OK;
@@ -219,12 +229,8 @@ cyc_status cyc_fft3_create(cyc_fft3 **out, int32_t n, int n_threads)
 	CYC_TRY(cyc_fft2_create(&p->plane, n, n));
 	CYC_TRY(cyc_alloc(&p->columns, (size_t)n_threads * (size_t)n * Z_BATCH, sizeof *p->columns));
 	CYC_TRY(cyc_alloc(&p->planes, (size_t)n_threads * ((size_t)n * (size_t)n + 16), sizeof *p->planes));
-	pthread_mutex_lock(&g_planner);
-	p->z_forward = fftwf_plan_many_dft(1, &n, Z_BATCH, p->columns, NULL, Z_BATCH, 1, p->columns, NULL,
-	                                   Z_BATCH, 1, FFTW_FORWARD, FFTW_ESTIMATE);
-	p->z_inverse = fftwf_plan_many_dft(1, &n, Z_BATCH, p->columns, NULL, Z_BATCH, 1, p->columns, NULL,
-	                                   Z_BATCH, 1, FFTW_BACKWARD, FFTW_ESTIMATE);
-	pthread_mutex_unlock(&g_planner);
+	p->z_forward = plan_columns(p->columns, n, FFTW_FORWARD);
+	p->z_inverse = plan_columns(p->columns, n, FFTW_BACKWARD);
 	CYC_CHECK(p->z_forward && p->z_inverse, CYC_E_NOMEM, "FFTW could not plan a transform of %d^3", n);
 	*out = p;
 	p = NULL;
@@ -332,6 +338,137 @@ cyc_status cyc_fft3_inverse(float *real, const cyc_fft3 *p, cyc_cfloat *ft)
 	pass a = { .p = p, .ft = ft, .out = real };
 	CYC_TRY(run_columns(&a));
 	CYC_TRY(cyc_parallel_for(p->n, p->n_threads, plane_task, &a));
+done:
+	return st;
+}
+
+/* ---------------------------------------------------------------- 3D, of a padded map */
+
+struct cyc_fft3_padded {
+	int32_t n, m, reach;
+	int n_threads;
+	cyc_fft2 *plane; /* m x m */
+	fftwf_plan z;
+	cyc_cfloat *columns, *halves; /* of each thread: m x Z_BATCH; transform of a plane */
+	float *planes;                /* of each thread */
+	size_t *first;                /* m + 1: samples of a plane that are kept, by row */
+	cyc_cfloat *kept;             /* n planes of them */
+};
+
+int32_t cyc_row_within(int32_t reach, int32_t most, int64_t z, int64_t y)
+{
+	int64_t left = (int64_t)reach * reach - z * z - y * y;
+	if (left < 0) return 0;
+	int32_t n = (int32_t)sqrt((double)left) + 1;
+	return n < most ? n : most;
+}
+
+static int32_t frequency(int32_t i, int32_t m) { return i < m / 2 ? i : i - m; }
+
+double cyc_fft3_padded_bytes(int32_t n, int32_t m, int32_t reach, int n_threads)
+{
+	double plane = 4.0 * m * (double)m + 8.0 * (double)cyc_half_count2(m), count = 0;
+	for (int32_t y = 0; y < m; y++) count += cyc_row_within(reach, m / 2 + 1, 0, frequency(y, m));
+	return workers3(m, n_threads) * (plane + 8.0 * m * Z_BATCH) + plane + 8.0 * n * count + 8.0 * m;
+}
+
+cyc_status cyc_fft3_padded_create(cyc_fft3_padded **out, int32_t n, int32_t m, int32_t reach, int n_threads)
+{
+	cyc_status st = CYC_OK;
+	cyc_fft3_padded *p = NULL;
+	*out = NULL;
+	CYC_ASSERT(n > 0 && n <= m && m % 2 == 0 && reach >= 0);
+	CYC_TRY(cyc_alloc(&p, 1, sizeof *p));
+	p->n = n;
+	p->m = m;
+	p->reach = reach;
+	p->n_threads = n_threads = workers3(m, n_threads);
+	CYC_TRY(cyc_alloc(&p->first, (size_t)m + 1, sizeof *p->first));
+	for (int32_t y = 0; y < m; y++)
+		p->first[y + 1] = p->first[y] + (size_t)cyc_row_within(reach, m / 2 + 1, 0, frequency(y, m));
+	CYC_TRY(cyc_fft2_create(&p->plane, m, m));
+	CYC_TRY(cyc_alloc(&p->columns, (size_t)n_threads * (size_t)m * Z_BATCH, sizeof *p->columns));
+	CYC_TRY(cyc_alloc(&p->planes, (size_t)n_threads * ((size_t)m * (size_t)m + 16), sizeof *p->planes));
+	CYC_TRY(cyc_alloc(&p->halves, (size_t)n_threads * (cyc_half_count2(m) + 8), sizeof *p->halves));
+	CYC_TRY(cyc_alloc(&p->kept, (size_t)n * p->first[m], sizeof *p->kept));
+	p->z = plan_columns(p->columns, m, FFTW_FORWARD);
+	CYC_CHECK(p->z, CYC_E_NOMEM, "FFTW could not plan a transform of %d^3", m);
+	*out = p;
+	p = NULL;
+done:
+	cyc_fft3_padded_destroy(&p);
+	return st;
+}
+
+void cyc_fft3_padded_destroy(cyc_fft3_padded **p)
+{
+	if (!*p) return;
+	cyc_fft2_destroy(&(*p)->plane);
+	destroy_plan((*p)->z);
+	cyc_free((*p)->columns);
+	cyc_free((*p)->halves);
+	cyc_free((*p)->planes);
+	cyc_free((*p)->first);
+	cyc_free((*p)->kept);
+	cyc_free(*p);
+	*p = NULL;
+}
+
+typedef struct {
+	const cyc_fft3_padded *p;
+	const cyc_fft3_padded_io *io;
+} padded_pass;
+
+/* Elements from one thread's part to the next one's, so that all are aligned as the first. */
+static size_t aligned(size_t n, size_t unit) { return (n + unit - 1) / unit * unit; }
+
+static cyc_status padded_plane_task(void *arg, int64_t z, int i_thread)
+{
+	const padded_pass *a = arg;
+	const cyc_fft3_padded *p = a->p;
+	size_t m = (size_t)p->m, from = (m - (size_t)p->n) / 2;
+	float *plane = p->planes + (size_t)i_thread * aligned(m * m, 16);
+	cyc_cfloat *half = p->halves + (size_t)i_thread * aligned(cyc_half_count2(p->m), 8),
+			   *kept = p->kept + (size_t)z * p->first[m];
+	memset(plane, 0, m * m * sizeof *plane);
+	for (int32_t y = 0; y < p->n; y++)
+		a->io->row(plane + ((size_t)y + from) * m + from, a->io->arg, y, (int32_t)z);
+	cyc_fft2_forward(half, p->plane, plane);
+	for (size_t y = 0; y < m; y++)
+		memcpy(kept + p->first[y], half + y * (m / 2 + 1), (p->first[y + 1] - p->first[y]) * sizeof *kept);
+	return CYC_OK;
+}
+
+/* The columns of row i of the planes. */
+static cyc_status padded_column_task(void *arg, int64_t i, int i_thread)
+{
+	const padded_pass *a = arg;
+	const cyc_fft3_padded *p = a->p;
+	int32_t m = p->m, y = frequency((int32_t)i, m), length = (int32_t)(p->first[i + 1] - p->first[i]);
+	size_t from = (size_t)(m - p->n) / 2;
+	cyc_cfloat *columns = p->columns + (size_t)i_thread * (size_t)m * Z_BATCH;
+	for (int32_t x = 0; x < length; x += Z_BATCH) {
+		int32_t n = length - x < Z_BATCH ? length - x : Z_BATCH;
+		const cyc_cfloat *kept = p->kept + p->first[i] + x;
+		memset(columns, 0, (size_t)m * Z_BATCH * sizeof *columns);
+		for (size_t z = 0; z < (size_t)p->n; z++)
+			memcpy(columns + (z + from) * Z_BATCH, kept + z * p->first[m], (size_t)n * sizeof *columns);
+		fftwf_execute_dft(p->z, columns, columns);
+		for (int32_t z = 0; z < m; z++) {
+			int32_t kz = frequency(z, m), within = cyc_row_within(p->reach, m / 2 + 1, kz, y) - x;
+			if (within > 0)
+				a->io->samples(a->io->arg, columns + (size_t)z * Z_BATCH, within < n ? within : n, x, y, kz);
+		}
+	}
+	return CYC_OK;
+}
+
+cyc_status cyc_fft3_padded_forward(const cyc_fft3_padded *p, const cyc_fft3_padded_io *io)
+{
+	cyc_status st = CYC_OK;
+	padded_pass a = { p, io };
+	CYC_TRY(cyc_parallel_for(p->n, p->n_threads, padded_plane_task, &a));
+	CYC_TRY(cyc_parallel_for(p->m, p->n_threads, padded_column_task, &a));
 done:
 	return st;
 }

@@ -145,6 +145,76 @@ static void zero_planes(void **state)
 	cyc_free(v);
 }
 
+/* A padded map, from rows; and what its transform becomes, samples that were not given being -1. */
+typedef struct {
+	const float *map;
+	cyc_cfloat *ft;
+	int32_t n, m;
+} padding;
+
+static void row_of_map(float *to, const void *arg, int32_t y, int32_t z)
+{
+	const padding *p = arg;
+	memcpy(to, p->map + (z * p->n + y) * p->n, (size_t)p->n * sizeof *to);
+}
+
+static void take_samples(const void *arg, const cyc_cfloat *ft, int32_t n, int32_t x, int32_t y, int32_t z)
+{
+	const padding *p = arg;
+	int32_t row = (z < 0 ? z + p->m : z) * p->m + (y < 0 ? y + p->m : y);
+	memcpy(p->ft + row * (p->m / 2 + 1) + x, ft, (size_t)n * sizeof *ft);
+}
+
+static void a_ball_of_a_padded_map_has_the_bits_of_the_whole(void **state)
+{
+	(void)state;
+	/* All of it, too; and balls that end within and between batches of columns. */
+	static const struct {
+		int32_t n, m, reach;
+	} CASES[] = {
+		{ 20, 40, 40 }, { 20, 40, 19 }, { 18, 42, 7 }, { 30, 70, 31 }, { 16, 16, 5 }, { 8, 18, 0 }
+	};
+	for (size_t k = 0; k < sizeof CASES / sizeof *CASES; k++) {
+		int32_t n = CASES[k].n, m = CASES[k].m, from = (m - n) / 2, sh = m / 2 + 1;
+		float *v = random_map(n), *padded = NULL;
+		cyc_cfloat *whole = NULL, *ball = NULL;
+		cyc_fft3 *plan = NULL;
+		assert_int_equal(cyc_alloc(&padded, m * m * m, sizeof *padded), CYC_OK);
+		assert_int_equal(cyc_alloc(&whole, cyc_half_count3(m), sizeof *whole), CYC_OK);
+		assert_int_equal(cyc_alloc(&ball, cyc_half_count3(m), sizeof *ball), CYC_OK);
+		for (int32_t i = 0; i < n * n * n; i++)
+			padded[((i / n / n + from) * m + i / n % n + from) * m + i % n + from] = v[i];
+		assert_int_equal(cyc_fft3_create(&plan, m, 2), CYC_OK);
+		assert_int_equal(cyc_fft3_forward(whole, plan, padded), CYC_OK);
+		for (int threads = 1; threads <= 3; threads++) {
+			cyc_fft3_padded *p = NULL;
+			const padding to = { v, ball, n, m };
+			for (size_t i = 0; i < cyc_half_count3(m); i++) ball[i] = -1;
+			assert_int_equal(cyc_fft3_padded_create(&p, n, m, CASES[k].reach, threads), CYC_OK);
+			/* Twice: work memory that was used before is as good. */
+			for (int again = 0; again < 2; again++)
+				assert_int_equal(
+					cyc_fft3_padded_forward(p, &(cyc_fft3_padded_io){ row_of_map, take_samples, &to }),
+					CYC_OK);
+			for (int32_t i = 0; i < m * m * sh; i++) {
+				int32_t x = i % sh, y = i / sh % m, z = i / sh / m, ky = y < m / 2 ? y : y - m,
+						kz = z < m / 2 ? z : z - m;
+				bool is_within = x * x + ky * ky + kz * kz <= CASES[k].reach * CASES[k].reach;
+				/* Zeros have no sign here. */
+				if (is_within) assert_true(ball[i] == whole[i]);
+				else assert_true(ball[i] == -1);
+			}
+			cyc_fft3_padded_destroy(&p);
+			assert_null(p);
+		}
+		cyc_fft3_destroy(&plan);
+		cyc_free(v);
+		cyc_free(padded);
+		cyc_free(whole);
+		cyc_free(ball);
+	}
+}
+
 static void good_sizes(void **state)
 {
 	(void)state;
@@ -177,6 +247,7 @@ int main(void)
 		                                cmocka_unit_test(same_bits_for_any_threads),
 		                                cmocka_unit_test(parts_of_images),
 		                                cmocka_unit_test(zero_planes),
+		                                cmocka_unit_test(a_ball_of_a_padded_map_has_the_bits_of_the_whole),
 		                                cmocka_unit_test(good_sizes),
 		                                cmocka_unit_test(resize_keeps_the_centre) };
 	return cmocka_run_group_tests(tests, NULL, NULL);
