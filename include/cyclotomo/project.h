@@ -272,8 +272,10 @@ typedef struct cyc_particle_set {
 	                             other files */
 	int64_t n_unknown_tomogram; /**< rows dropped (warned) because their tomogram is not in the set */
 	cyc_star *star;
-	float *motion_data;    /**< owner of all motion_A */
-	uint8_t *visible_data; /**< owner of all visible_frames */
+	float *motion_data; /**< owner of all motion_A */
+	int64_t n_trajectories,
+		n_trajectories_said; /**< in their file, and by its rlnParticleNumber; -1: not said */
+	uint8_t *visible_data;   /**< owner of all visible_frames */
 } cyc_particle_set;
 
 /**
@@ -412,6 +414,18 @@ typedef struct {
 /** Read the blocks general and fsc of a postprocess.star. NaN rows are errors. */
 CYC_MUST_CHECK cyc_status cyc_fsc_file_read(cyc_fsc_file **out, const char *path);
 void cyc_fsc_file_destroy(cyc_fsc_file **f);
+
+/* ---------------------------------------------------------------- MTF of a detector */
+
+typedef struct {
+	int32_t n;
+	double *inverse_px, *value; /**< n rows, in their order: 1/px of the detector */
+} cyc_mtf_file;
+/** Read the first table with rlnMtfValue. */
+CYC_MUST_CHECK cyc_status cyc_mtf_file_read(cyc_mtf_file **out, const char *path);
+void cyc_mtf_file_destroy(cyc_mtf_file **f);
+/** Whether its rows go to a frequency, but for a step. */
+bool cyc_mtf_file_reaches(const cyc_mtf_file *f, double inverse_px);
 
 /* ---------------------------------------------------------------- job folders */
 

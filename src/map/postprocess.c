@@ -226,36 +226,33 @@ done:
 	return st;
 }
 
+static void warn_if_short(const cyc_mtf_file *f, const char *path, double pixel_size_A,
+                          double map_pixel_size_A)
+{
+	double nyquist = 0.5 * pixel_size_A / map_pixel_size_A;
+	if (cyc_mtf_file_reaches(f, nyquist)) return;
+	cyc_warn("'%s': row %d, the last, is at %.4g 1/px; expected: rows to %.4g 1/px of %.4g Å, where maps of "
+	         "%.4g Å "
+	         "per pixel end; its value, %.3g, is used beyond it: give the whole MTF, or the pixel size that "
+	         "it refers "
+	         "to (--mtf-pixel-size)",
+	         path, f->n, f->inverse_px[f->n - 1], nyquist, pixel_size_A, map_pixel_size_A,
+	         f->value[f->n - 1]);
+}
+
 static cyc_status read_mtf(cyc__postprocess *p)
 {
 	cyc_status st = CYC_OK;
-	cyc_star *s = NULL;
-	cyc_star_block *b = NULL;
+	cyc_mtf_file *f = NULL;
 	char *path = NULL;
-	double *frequency = NULL, *value = NULL;
-	int32_t i_frequency, i_value;
 	CYC_TRY(cyc_path_join(&path, p->o->root, p->o->mtf));
-	CYC_TRY(cyc_star_read(&s, path));
-	for (int32_t i = 0; i < cyc_star_n_blocks(s) && !b; i++)
-		if (cyc_star_column(cyc_star_block_at(s, i), CYC_RLN_MTF_VALUE) >= 0) b = cyc_star_block_at(s, i);
-	CYC_CHECK(b, CYC_E_FORMAT, "'%s' has no table with the column %s", path, CYC_RLN_MTF_VALUE);
-	CYC_TRY(cyc_star_check_unique(b));
-	CYC_TRY(cyc_star_require_column(&i_frequency, b, CYC_RLN_RESOLUTION_INVERSE_PIXEL));
-	CYC_TRY(cyc_star_require_column(&i_value, b, CYC_RLN_MTF_VALUE));
-	int32_t n = (int32_t)cyc_star_n_rows(b);
-	CYC_TRY(cyc_alloc(&frequency, n, sizeof *frequency));
-	CYC_TRY(cyc_alloc(&value, n, sizeof *value));
-	for (int32_t i = 0; i < n; i++) {
-		CYC_TRY(cyc_star_double(&frequency[i], b, i, i_frequency));
-		CYC_TRY(cyc_star_double(&value[i], b, i, i_value));
-	}
+	CYC_TRY(cyc_mtf_file_read(&f, path));
 	double pixel_size_A = p->o->mtf_pixel_size_A > 0.0 ? p->o->mtf_pixel_size_A : p->pixel_size_A;
-	CYC_TRY_CTX(cyc__mtf_create(&p->mtf, frequency, value, n, pixel_size_A), "%s", path);
+	CYC_TRY_CTX(cyc__mtf_create(&p->mtf, f->inverse_px, f->value, f->n, pixel_size_A), "%s", path);
+	warn_if_short(f, path, pixel_size_A, p->pixel_size_A);
 done:
-	cyc_star_destroy(&s);
+	cyc_mtf_file_destroy(&f);
 	cyc_free(path);
-	cyc_free(frequency);
-	cyc_free(value);
 	return st;
 }
 

@@ -298,6 +298,18 @@ static cyc_status check_can_match(const cyc__particle_reader *r, const cyc_star 
 	return st;
 }
 
+/* How many trajectories a file says that it has; -1: it does not say. */
+static cyc_status read_count(int64_t *n, const cyc_star_block *general)
+{
+	cyc_status st = CYC_OK;
+	*n = -1;
+	if (!general || cyc_star_n_rows(general) == 0) goto done;
+	int32_t column = cyc_star_column(general, CYC_RLN_PARTICLE_NUMBER);
+	if (column >= 0) CYC_TRY(cyc_star_int(n, general, 0, column));
+done:
+	return st;
+}
+
 cyc_status cyc__particles_read_trajectories(cyc__particle_reader *r, const char *path)
 {
 	cyc_status st = CYC_OK;
@@ -310,6 +322,8 @@ cyc_status cyc__particles_read_trajectories(cyc__particle_reader *r, const char 
 	cyc_star_block *b = cyc_star_block_at(star, first);
 	bool by_row = b && strcmp(cyc_star_block_name(b), "0") == 0;
 	CYC_TRY(check_can_match(r, star, first, by_row));
+	s->n_trajectories = cyc_star_n_blocks(star) - first;
+	CYC_TRY(read_count(&s->n_trajectories_said, cyc_star_find(star, "general")));
 	for (int64_t i = 0; i < s->n; i++)
 		total += (size_t)r->tomograms->series[s->particles[i].i_series].n_tilts * 3;
 	CYC_TRY(cyc_alloc(&s->motion_data, total, sizeof *s->motion_data));

@@ -124,6 +124,38 @@ static bool is_told_by(const cyc_star_block *b, const char *label)
 	return false;
 }
 
+/* The detector's MTF, where a table names a file that is there: it has to go to the edge of the transforms.
+ */
+static cyc_status check_mtf(cyc_survey *s, const cyc_survey_table *t, int64_t row, int32_t column)
+{
+	cyc_status st = CYC_OK;
+	cyc_finding *f;
+	cyc_mtf_file *mtf = NULL;
+	char *path = NULL;
+	const char *name = cyc_star_text(t->block, row, column);
+	CYC_TRY(cyc_path_join(&path, s->p->root, name));
+	if (!cyc_path_exists(path)) goto done;
+	cyc_status read = cyc_mtf_file_read(&mtf, path);
+	if (read == CYC_E_NOMEM || read == CYC_E_CANCELLED) CYC_TRY(read);
+	if (read == CYC_OK && cyc_mtf_file_reaches(mtf, 0.5)) goto done;
+	CYC_TRY(cyc_survey_add(&f, s, CYC_FINDING_WARNING, "mtf", t->i_series, name,
+	                       CYC_RLN_RESOLUTION_INVERSE_PIXEL));
+	if (read != CYC_OK) {
+		CYC_FINDING_SAY(f->found, "no MTF can be read from it");
+		cyc_error_clear();
+	} else {
+		f->row = mtf->n;
+		if (mtf->n > 0) f->measured.value = mtf->inverse_px[mtf->n - 1];
+		CYC_FINDING_SAY(f->found, "the last row is at %.4g 1/px", f->measured.value);
+	}
+	CYC_FINDING_SAY(f->wanted, "rows from 0 to 0.5 1/px");
+	CYC_FINDING_SAY(f->action, "use a whole MTF of the detector, if you correct for it (--mtf)");
+done:
+	cyc_mtf_file_destroy(&mtf);
+	cyc_free(path);
+	return st;
+}
+
 static cyc_status check_foreign(cyc_survey *s, const cyc_survey_table *t, size_t k)
 {
 	cyc_status st = CYC_OK;
@@ -149,6 +181,7 @@ static cyc_status check_foreign(cyc_survey *s, const cyc_survey_table *t, size_t
 	                cyc_star_text(t->block, first, column), FOREIGN[k].means);
 	const char *action = FOREIGN[k].action;
 	CYC_FINDING_SAY(f->action, "%s%s", action, action[strlen(action) - 1] == '_' ? FOREIGN[k].unless : "");
+	if (is_note) CYC_TRY(check_mtf(s, t, first, column));
 done:
 	return st;
 }

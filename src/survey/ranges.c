@@ -163,6 +163,27 @@ done:
 	return st;
 }
 
+/* RELION reads as many trajectories as the file says that it has. */
+static cyc_status check_motion_count(cyc_survey *s)
+{
+	cyc_status st = CYC_OK;
+	cyc_finding *f;
+	const cyc_particle_set *set = s->p->particles;
+	if (!set->motion_data || set->n_trajectories_said < 0 || set->n_trajectories_said == set->n_trajectories)
+		goto done;
+	CYC_TRY(cyc_survey_add(&f, s, CYC_FINDING_WARNING, "contradiction", -1, s->p->set->trajectories,
+	                       CYC_RLN_PARTICLE_NUMBER));
+	f->row = 1;
+	f->measured.value = (double)set->n_trajectories_said;
+	CYC_FINDING_SAY(f->found, "%lld particles in block 'general', but %lld trajectories follow",
+	                (long long)set->n_trajectories_said, (long long)set->n_trajectories);
+	CYC_FINDING_SAY(f->wanted, "%lld, the number of its trajectories", (long long)set->n_trajectories);
+	CYC_FINDING_SAY(f->action,
+	                "correct the number if the file is whole; else make the trajectories again (polish)");
+done:
+	return st;
+}
+
 cyc_status cyc_survey_ranges(cyc_survey *s)
 {
 	cyc_status st = CYC_OK;
@@ -175,6 +196,7 @@ cyc_status cyc_survey_ranges(cyc_survey *s)
 		CYC_TRY(check_vector(s, -1, set->path, CYC_RLN_EVEN_ZERNIKE, g, o->even_zernike, o->n_even, 1e9));
 		CYC_TRY(check_vector(s, -1, set->path, CYC_RLN_ODD_ZERNIKE, g, o->odd_zernike, o->n_odd, 1e9));
 	}
+	CYC_TRY(check_motion_count(s));
 	CYC_TRY(check_motion(s));
 done:
 	return st;

@@ -112,6 +112,13 @@ printf 'data_mtf\n\nloop_\n_rlnResolutionInversePixel #1\n_rlnMtfValue #2\n0.0 1
 fails 3 "MTF value must be positive" "$bin" postprocess --i maps/half1.mrc --mtf mtf.star --o no/run
 printf 'data_mtf\n\nloop_\n_rlnResolutionInversePixel #1\n_rlnMtfValue #2\n0.0 100\n0.5 40\n' > mtf.star
 fails 3 "row 1: an MTF value must be a fraction" "$bin" postprocess --i maps/half1.mrc --mtf mtf.star --o no/run
+# One that ends before the maps' transforms do is used, with its last value beyond, and that is said: where, what was wanted, what to do.
+printf 'data_mtf\n\nloop_\n_rlnResolutionInversePixel #1\n_rlnMtfValue #2\n0.0 1.0\n0.2 0.8\n0.3 0.6\n' > mtf.star
+"$bin" postprocess --i maps/half1.mrc --mtf mtf.star --o mtf/run > mtf.log 2>&1
+grep -q "warning: 'mtf.star': row 3, the last, is at 0.3 1/px; expected: rows to 0.5 1/px.*its value, 0.6, is used beyond it.*--mtf-pixel-size" mtf.log || { cat mtf.log; exit 1; }
+printf '0.5 0.4\n' >> mtf.star
+"$bin" postprocess --i maps/half1.mrc --mtf mtf.star --o mtf/run > mtf.log 2>&1
+! grep -q "mtf.star" mtf.log || { cat mtf.log; exit 1; }
 printf 'data_mtf\n\nloop_\n_rlnResolutionInversePixel #1\n0.0\n0.5\n' > mtf.star
 fails 3 "rlnMtfValue" "$bin" postprocess --i maps/half1.mrc --mtf mtf.star --o no/run
 # A run that fails on its way leaves no part of its results.

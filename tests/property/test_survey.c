@@ -74,17 +74,21 @@ static void put(const char *file, const char *block, const char *label, int64_t 
 	cyc_star_destroy(&s);
 }
 
+static const char *g_trajectories; /* file of them, or NULL */
+
 /* What the survey finds; CYC_OK also if there is something. */
 static void survey_images_of(cyc_finding_list *found, bool is_deep, double most_pixels)
 {
-	const cyc_project_input in = { .root = temp_path("p"), .optimisation_set = "optimisation_set.star" };
+	const cyc_project_input in = { .root = temp_path("p"),
+		                           .optimisation_set = "optimisation_set.star",
+		                           .trajectories = g_trajectories };
 	cyc_optimisation_set *set = NULL;
 	cyc_tomogram_set *tomograms = NULL;
 	cyc_particle_set *particles = NULL;
 	*found = (cyc_finding_list){ 0 };
 	ASSERT_OK(cyc_project_resolve(&set, &in));
 	ASSERT_OK(cyc_project_read_tomograms(&tomograms, set, &in));
-	ASSERT_OK(cyc_particle_set_read(&particles, set->particles, NULL, tomograms, in.root));
+	ASSERT_OK(cyc_particle_set_read(&particles, set->particles, set->trajectories, tomograms, in.root));
 	const cyc_project_view view = {
 		.root = in.root, .set = set, .tomograms = tomograms, .particles = particles
 	};
@@ -312,6 +316,81 @@ static void contradictions_and_labels(void **state)
 	put(PARTICLES, "particles", "rlnVoltage", -1, "300");
 	put(TOMOGRAMS, "global", "rlnTomoFrameCount", -1, "7");
 	expect_nothing(false);
+}
+
+/* Trajectories at rest for all particles, in a file that says it has `said` of them. */
+static void write_trajectories(int64_t said)
+{
+	cyc_star *s = NULL;
+	cyc_star_block *b;
+	cyc_trajectory_file t;
+	const double rest[7][3] = { { 0 } };
+	ASSERT_OK(cyc_star_read(&s, temp_path(PARTICLES)));
+	ASSERT_OK(cyc_star_require(&b, s, "particles"));
+	int32_t column = cyc_star_column(b, "rlnTomoParticleName");
+	ASSERT_OK(cyc_trajectory_file_open(&t, temp_path("p/motion.star"), said));
+	for (int64_t r = 0; r < cyc_star_n_rows(b); r++)
+		ASSERT_OK(cyc_trajectory_file_add(&t, cyc_star_text(b, r, column), rest, 7));
+	ASSERT_OK(cyc_trajectory_file_commit(&t));
+	cyc_star_destroy(&s);
+}
+
+/* RELION reads as many trajectories as their file says that it has. */
+static void a_wrong_number_of_trajectories(void **state)
+{
+	(void)state;
+	static const int64_t SAID[] = { 24, 23, 25, 0 };
+	g_trajectories = "motion.star";
+	restore(NULL);
+	for (size_t k = 0; k < sizeof SAID / sizeof *SAID; k++) {
+		cyc_finding_list l;
+		write_trajectories(SAID[k]);
+		survey(&l, false);
+		assert_int_equal(l.n, k > 0);
+		if (k > 0) {
+			const cyc_finding *f = find(&l, "contradiction", CYC_FINDING_WARNING);
+			assert_string_equal(f->file, "motion.star");
+			assert_string_equal(f->column, "rlnParticleNumber");
+			assert_int_equal(f->row, 1);
+			assert_true(f->measured.value == (double)SAID[k]);
+		}
+		cyc_finding_list_deinit(&l);
+	}
+	g_trajectories = NULL;
+}
+
+/* An MTF that a table names, if it is there, goes to the edge of the transforms. */
+static void an_mtf_that_ends_early(void **state)
+{
+	(void)state;
+	static const struct {
+		const char *rows;
+		int64_t row; /* of the warning, -1: none, 0: no row */
+	} CASES[] = { { "0 1\n0.25 0.7\n0.495 0.4\n", -1 },
+		          { "0 1\n0.25 0.7\n0.4 0.5\n", 3 },
+		          { "0 1\n0.25 x\n", 0 },
+		          { NULL, -1 } };
+	for (size_t k = 0; k < sizeof CASES / sizeof *CASES; k++) {
+		cyc_finding_list l;
+		char text[200];
+		restore(NULL);
+		put(PARTICLES, "optics", "rlnMtfFileName", -1, CASES[k].rows ? "mtf.star" : "nothere.star");
+		if (CASES[k].rows) {
+			snprintf(text, sizeof text, "data_\nloop_\n_rlnResolutionInversePixel\n_rlnMtfValue\n%s",
+			         CASES[k].rows);
+			temp_write("p/mtf.star", text);
+		}
+		survey(&l, false);
+		assert_int_equal(l.n, CASES[k].row >= 0 ? 2 : 1);
+		assert_non_null(find(&l, "label", CYC_FINDING_NOTE));
+		if (CASES[k].row >= 0) {
+			const cyc_finding *f = find(&l, "mtf", CYC_FINDING_WARNING);
+			assert_int_equal(f->row, CASES[k].row);
+			assert_string_equal(f->file, "mtf.star");
+		}
+		cyc_finding_list_deinit(&l);
+	}
+	restore(NULL);
 }
 
 /* Every value of a column (numbers) times a factor. */
@@ -754,6 +833,8 @@ int main(void)
 		TEST(a_scale_of_nearly_nothing),
 		TEST(tilts_without_a_defocus),
 		TEST(contradictions_and_labels),
+		TEST(a_wrong_number_of_trajectories),
+		TEST(an_mtf_that_ends_early),
 		TEST(other_units),
 		TEST(no_orientations),
 		TEST(particles_twice),
