@@ -204,12 +204,17 @@ CYC_MUST_CHECK cyc_status cyc_op_slice_insert(cyc_buffer *sum, cyc_backend *be, 
 
 /* ---------------------------------------------------------------- extraction */
 
-/** Complex values of a reference for slicing: m x m x (m/2 + 2) (one spare column). */
-static inline size_t cyc_reference_count(int32_t m) { return (size_t)m * (size_t)m * (size_t)(m / 2 + 2); }
+/** Complex values of a reference for slicing: edge x edge x (edge/2 + 2) (one spare column). */
+static inline size_t cyc_reference_count(int32_t edge)
+{
+	return (size_t)edge * (size_t)edge * (size_t)(edge / 2 + 2);
+}
 typedef struct {
-	const cyc_buffer *reference; /**< m x m x (m/2 + 2) complex, corner origin, phase origin at the map's
-	                                centre */
-	int32_t m;
+	const cyc_buffer *reference; /**< edge x edge x (edge/2 + 2) complex, corner origin, phase origin at the
+	                                map's centre */
+	int32_t m;                   /**< edge of the padded map that it is the transform of */
+	int32_t
+		edge; /**< <= m, even: of the cube about the origin that is held; all beyond it is 0, as is its rim */
 	const cyc_mat3 *M; /**< n matrices R_img_ref */
 	int32_t radius;    /**< index units of the slices */
 	const int8_t *use; /**< n flags or NULL: slices with use[i] != select keep what `ft` holds */
@@ -303,7 +308,10 @@ typedef struct {
 	bool has_spread[CYC_MOST_POSE_MAPS];
 	const cyc_buffer *spread; /**< n_maps x (box/2 + 1) float: variance of the prediction (T8.19) where
 	                             has_spread; or NULL */
-	int32_t m, n_maps;        /**< m: edge of the references */
+	double
+		zoom[CYC_MOST_POSE_MAPS]; /**< m/s as of cyc_slice_extract_in: samples of a reference per frequency */
+	int32_t edge[CYC_MOST_POSE_MAPS]; /**< as there */
+	int32_t n_maps;
 } cyc_pose_images;
 /**
  * What images say at poses: the sums of (T8.3), exact derivatives of the interpolated reference. With share =

@@ -509,12 +509,17 @@ done:
 	return st;
 }
 
+/* So much of a transform can be held: all that is beyond it is 0. */
+static bool can_be_held(int32_t edge) { return edge > 0 && edge % 2 == 0; }
+
 cyc_status cyc_op_slice_extract(cyc_buffer *ft, cyc_backend *be, const cyc_slice_extract_in *in)
 {
 	cyc_status st = CYC_OK;
 	argument_list l = { .n = 0 };
 	argument(&l, ft, (size_t)in->n * cyc_half_count2(in->s), sizeof(cyc_cfloat));
-	argument(&l, in->reference, cyc_reference_count(in->m), sizeof(cyc_cfloat));
+	argument(&l, in->reference, cyc_reference_count(in->edge), sizeof(cyc_cfloat));
+	CYC_CHECK(in->edge <= in->m && (can_be_held(in->edge) || in->edge == in->m), CYC_E_INTERNAL,
+	          "%d of %d samples of a reference are held", in->edge, in->m);
 	l.rows = in->n;
 	l.work = TRILINEAR_WORK * disc(in->n, in->radius);
 	OPERATE(be->ops.slice_extract(be->self, ft->address, in));
@@ -572,7 +577,7 @@ static void pose_arguments(argument_list *l, const cyc_pose_images *in)
 	argument(l, in->weight, in->n_data, sizeof(float));
 	argument(l, in->spread, (size_t)in->n_maps * ((size_t)in->box_px / 2 + 1), sizeof(float));
 	for (int32_t i = 0; i < in->n_maps; i++)
-		argument(l, in->maps[i], cyc_reference_count(in->m), sizeof(cyc_cfloat));
+		argument(l, in->maps[i], cyc_reference_count(in->edge[i]), sizeof(cyc_cfloat));
 }
 
 /* Whether buffers of images of n coefficients from `first` on, and of a reference, were given. */
@@ -582,6 +587,7 @@ static cyc_status check_image(const cyc_pose_images *in, int64_t first, int32_t 
 	CYC_CHECK(n >= 0 && n <= in->n && first >= 0 && (size_t)first + (size_t)n <= in->n_data, CYC_E_INTERNAL,
 	          "an image of %d coefficients from %lld on, of %zu", n, (long long)first, in->n_data);
 	CYC_CHECK(i_map >= 0 && i_map < in->n_maps && in->n_maps <= CYC_MOST_POSE_MAPS && in->maps[i_map] &&
+	              can_be_held(in->edge[i_map]) && in->zoom[i_map] > 0 &&
 	              (in->spread || !in->has_spread[i_map]),
 	          CYC_E_INTERNAL, "reference %d of %d", i_map, in->n_maps);
 done:

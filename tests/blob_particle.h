@@ -51,7 +51,7 @@ static void open_store(model *m)
 	ASSERT_OK(cyc_buffer_create(&m->map, m->be, count, sizeof *m->grid));
 	ASSERT_OK(cyc_buffer_upload(m->map, m->grid, count * sizeof *m->grid));
 	ASSERT_OK(cyc_pose_store_create(&m->store, m->be, m->list));
-	ASSERT_OK(cyc_pose_store_set_map(m->store, 0, m->map, M, NULL));
+	ASSERT_OK(cyc_pose_store_set_map(m->store, 0, m->map, (double)M / S, M, NULL));
 }
 
 static void close_store(model *m)
@@ -98,9 +98,13 @@ static void make_model_at(model *m, const cyc_pose *pose)
 	}
 	for (int i = 0; i <= S / 2; i++) m->own[i] = 0.01F;
 	m->particle = (cyc_pose_data){ m->list, m->images, N_IMAGES, NULL };
-	m->reference = (cyc_pose_reference){
-		.grid = m->grid, .m = M, .box_px = S, .radius = S / 2 - 1, .own_share = m->own, .amplitude = 0.9
-	};
+	m->reference = (cyc_pose_reference){ .grid = m->grid,
+		                                 .m = M,
+		                                 .edge = M,
+		                                 .box_px = S,
+		                                 .radius = S / 2 - 1,
+		                                 .own_share = m->own,
+		                                 .amplitude = 0.9 };
 	ASSERT_OK(cyc_pose_work_create(&m->work, m->list));
 	ASSERT_OK(cyc_backend_open(&m->be, "cpu", 1));
 	open_store(m);

@@ -40,7 +40,7 @@ def jobs(box, crop):
     yield "mask", ["--i", "R/merged.mrc"]
     yield "check", project + ["--ref1", "R/half1.mrc", "--ref2", "R/half2.mrc", "--mask", "mask_align.mrc", "--deep"]
     yield "separate", project + ["--min-separation", "50"]
-    yield "refine", reference + ["--crop", str(crop), "--iterations", "1"]
+    yield "refine", reference + ["--crop", str(crop), "--sym", "O", "--iterations", "1"]
 
 
 NO_DRY_RUN = ("check", "separate", "simulate")

@@ -96,9 +96,8 @@ typedef struct {
 	float x[TILE][3], y[TILE][3];
 } slices;
 
-static void set_axes(slices *v, const work *a, const cyc_pose_image *f, const cyc_pose_rotation *r, int32_t n)
+static void set_axes(slices *v, double zoom, const cyc_pose_image *f, const cyc_pose_rotation *r, int32_t n)
 {
-	double zoom = (double)a->images->m / a->images->box_px;
 	for (int32_t o = 0; o < TILE; o++) {
 		const double(*R)[3] = r[o < n ? o : n - 1].R_tomo_ref;
 		for (int k = 0; k < 3; k++) {
@@ -113,13 +112,13 @@ static void set_axes(slices *v, const work *a, const cyc_pose_image *f, const cy
 	}
 }
 
-CYC_SIMD static void fill_slices(slices *out, const shifted *b, const cyc_cfloat *F, int32_t m)
+CYC_SIMD static void fill_slices(slices *out, const shifted *b, const cyc_cfloat *F, int32_t edge)
 {
 	cyc_cells l;
 	for (int32_t o = 0; o < TILE; o++) {
-		cyc__cells_of_slice(&l, F, m, out->x[o], out->y[o], b->kx, b->ky, b->n);
+		cyc__cells_of_slice(&l, F, edge, out->x[o], out->y[o], b->kx, b->ky, b->n);
 		for (int32_t k = 0; k < b->n; k++) {
-			const cyc_cell q = cyc__cell_next(&l, F, m, k, b->n);
+			const cyc_cell q = cyc__cell_next(&l, F, edge, k, b->n);
 			cyc_v4 v = cyc__cell_along_x(&q);
 			float re = v[0] + q.fx * (v[2] - v[0]), im = q.mirror * (v[1] + q.fx * (v[3] - v[1]));
 			out->re[k][o] = re;
@@ -170,6 +169,7 @@ static cyc_status slab_task(void *arg, int64_t i, int i_thread)
 	const cyc_cfloat *map = cyc_buffer_address(a->images->maps[t->map]);
 	double *scores = a->scores + a->first_score[s->trial] + (int64_t)s->rotation * n_t, power[SLAB] = { 0 };
 	const cyc_pose_rotation *rotations = a->in->rotations + t->first_rotation + s->rotation;
+	double zoom = a->images->zoom[t->map];
 	slices *v = cyc__cpu_scratch_of(a->cpu, i_thread);
 	float *room = (float *)(v + 1);
 	shifted b = { .re = room,
@@ -185,8 +185,8 @@ static cyc_status slab_task(void *arg, int64_t i, int i_thread)
 			shift(&b);
 			for (int32_t o = 0; o < n; o += TILE) {
 				b.n_rows = n - o < TILE ? n - o : TILE;
-				set_axes(v, a, image, rotations + o, b.n_rows);
-				fill_slices(v, &b, map, a->images->m);
+				set_axes(v, zoom, image, rotations + o, b.n_rows);
+				fill_slices(v, &b, map, a->images->edge[t->map]);
 				multiply(scores + (size_t)o * (size_t)n_t, power + o, v, &b, n_t);
 			}
 		}

@@ -95,13 +95,13 @@ CYC_SIMD static void load(block *b, const work *a, const cyc_pose_row *r, const 
 /* ---------------------------------------------------------------- slices */
 
 /* Value and slopes along the reference's axes (per index). */
-CYC_SIMD static void slice_and_slopes(block *b, const cyc_cfloat *F, int32_t m, const cyc_pose_row *r,
+CYC_SIMD static void slice_and_slopes(block *b, const cyc_cfloat *F, int32_t edge, const cyc_pose_row *r,
                                       int32_t n)
 {
 	cyc_cells l;
-	cyc__cells_of_slice(&l, F, m, r->x, r->y, b->kx, b->ky, n);
+	cyc__cells_of_slice(&l, F, edge, r->x, r->y, b->kx, b->ky, n);
 	for (int32_t i = 0; i < n; i++) {
-		const cyc_cell q = cyc__cell_next(&l, F, m, i, n);
+		const cyc_cell q = cyc__cell_next(&l, F, edge, i, n);
 		cyc_v4 dy_low = q.b - q.a, dy_high = q.d - q.c, low = q.a + q.fy * dy_low,
 			   high = q.c + q.fy * dy_high;
 		cyc_v4 dz = high - low, value = low + q.fz * dz, dy = dy_low + q.fz * (dy_high - dy_low);
@@ -183,7 +183,7 @@ static cyc_status row_task(void *arg, int64_t i_row, int i_thread)
 		block b;
 		columns part;
 		load(&b, a, r, &t, first, n);
-		slice_and_slopes(&b, map, a->images->m, r, n);
+		slice_and_slopes(&b, map, a->images->edge[r->map], r, n);
 		memset(&part, 0, sizeof part);
 		for (int32_t i = 0; i < n; i += LANES) add_lanes(&part, &b, i, r, per_px);
 		for (int k = 0; k < CYC_N_POSE_TERMS; k++) sums[k] += total(&part.of[k]);

@@ -16,10 +16,10 @@ typedef struct {
 
 static inline void look_up(cyc_cfloat *out, const work *a, listed *l)
 {
-	int32_t m = a->in->m, n = l->n;
-	cyc__cells_list(&l->cells, a->reference, m, n);
+	int32_t edge = a->in->edge, n = l->n;
+	cyc__cells_list(&l->cells, a->reference, edge, n);
 	for (int32_t i = 0; i < n; i++) {
-		const cyc_cell q = cyc__cell_next(&l->cells, a->reference, m, i, n);
+		const cyc_cell q = cyc__cell_next(&l->cells, a->reference, edge, i, n);
 		cyc_v4 v = cyc__cell_along_x(&q);
 		out[l->to[i]] = (v[0] + q.fx * (v[2] - v[0])) + q.mirror * (v[1] + q.fx * (v[3] - v[1])) * I;
 	}
@@ -28,8 +28,8 @@ static inline void look_up(cyc_cfloat *out, const work *a, listed *l)
 
 CYC_SIMD static void extract(cyc_cfloat *out, const work *a, const cyc_mat3 *M)
 {
-	int32_t s = a->in->s, sh = s / 2 + 1, m = a->in->m, radius = a->in->radius;
-	double zoom = (double)m / s;
+	int32_t s = a->in->s, sh = s / 2 + 1, radius = a->in->radius;
+	double zoom = (double)a->in->m / s;
 	/* At the rim the neighbours beyond m/2 - 1 would wrap around. */
 	int32_t R = radius < s / 2 - 1 ? radius : s / 2 - 1;
 	float xx = (float)(zoom * M->m[0][0]), xy = (float)(zoom * M->m[0][1]), xz = (float)(zoom * M->m[0][2]);

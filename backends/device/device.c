@@ -208,6 +208,7 @@ cyc_status cyc_slice_extract_device(void *self, cyc_cfloat *ft, const cyc_slice_
 	cyc_slice_extract_args a = { .ft = (void *)ft,
 		                         .reference = cyc_buffer_address(in->reference),
 		                         .m = in->m,
+		                         .edge = in->edge,
 		                         .radius = in->radius,
 		                         .s = in->s };
 	CYC_TRY(cyc_alloc(&which, in->n, sizeof *which));

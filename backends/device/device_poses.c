@@ -12,11 +12,12 @@ static cyc_pose_inputs inputs_of(const cyc_pose_images *images)
 		                   .shell = cyc_buffer_address(images->shell),
 		                   .data = cyc_buffer_address(images->data),
 		                   .weight = cyc_buffer_address(images->weight),
-		                   .m = images->m,
 		                   .box_px = images->box_px };
 	const float *spread = cyc_buffer_address(images->spread);
 	for (int32_t i = 0; i < images->n_maps; i++) {
 		in.maps[i] = cyc_buffer_address(images->maps[i]);
+		in.zoom[i] = images->zoom[i];
+		in.edge[i] = images->edge[i];
 		if (images->has_spread[i]) in.spread[i] = spread + (size_t)i * ((size_t)images->box_px / 2 + 1);
 	}
 	return in;

@@ -80,8 +80,8 @@ CYC_ON_DEVICE void cyc_pose_fill(cyc_pose_scores_shared *sh, const cyc_pose_inpu
 	float share = cyc_pose_share_of(in, t, weight, j);
 	const float *x = sh->x_axis[c], *y = sh->y_axis[c];
 	cyc_pair turn, d;
-	sh->v[k][c] = cyc_reference_at(in->maps[t->map], in->m, x[0] * kx + y[0] * ky, x[1] * kx + y[1] * ky,
-	                               x[2] * kx + y[2] * ky);
+	sh->v[k][c] = cyc_reference_at(in->maps[t->map], in->edge[t->map], x[0] * kx + y[0] * ky,
+	                               x[1] * kx + y[1] * ky, x[2] * kx + y[2] * ky);
 	cyc_sincos_turns(&sn, &cs, kx * sh->shift[c][0] + ky * sh->shift[c][1]);
 	turn.re = cs;
 	turn.im = sn;
@@ -110,7 +110,7 @@ CYC_KERNEL(pose_scores)
 			if (d >= t->n_offsets) d = t->n_offsets - 1;
 			if (lane < CYC_POSE_TILE) {
 				cyc_pose_axes(sh->x_axis[lane], sh->y_axis[lane], f,
-				              a->table.rotations + t->first_rotation + o, (double)a->in.m / a->in.box_px);
+				              a->table.rotations + t->first_rotation + o, a->in.zoom[t->map]);
 				cyc_pose_shift(sh->shift[lane], f, a->table.offsets + t->first_offset + d, a->in.box_px);
 			}
 		}

@@ -18,7 +18,8 @@ typedef struct {
 	const float *weight;
 	const cyc_pair *maps[CYC_MOST_POSE_MAPS];
 	const float *spread[CYC_MOST_POSE_MAPS]; /**< NULL: none */
-	int32_t m, box_px;
+	double zoom[CYC_MOST_POSE_MAPS];
+	int32_t edge[CYC_MOST_POSE_MAPS], box_px;
 } cyc_pose_inputs;
 
 /* ---------------------------------------------------------------- ramps */
@@ -102,20 +103,25 @@ CYC_ON_DEVICE void cyc_pose_side(cyc_pair *value, cyc_pair *dy, cyc_pair *dz, co
 }
 
 /* V(-k) = V(k)*: slopes of the mirrored half change sign, and so does the imaginary part once more. */
-CYC_ON_DEVICE cyc_pose_slopes cyc_pose_look_up(const cyc_pair *F, int32_t m, float x, float y, float z)
+CYC_ON_DEVICE cyc_pose_slopes cyc_pose_look_up(const cyc_pair *F, int32_t edge, float x, float y, float z)
 {
-	float mirror = x < 0 ? -1.F : 1.F;
+	float mirror = x < 0 ? -1.F : 1.F, rim = (float)(edge / 2 - 1), low = -rim - 1;
 	x *= mirror;
 	y *= mirror;
 	z *= mirror;
+	x = x < rim ? x : rim;
+	y = y < rim ? y : rim;
+	y = y > low ? y : low;
+	z = z < rim ? z : rim;
+	z = z > low ? z : low;
 	float yf = floorf(y), zf = floorf(z);
 	int32_t x0 = (int32_t)x, y0 = (int32_t)yf, z0 = (int32_t)zf, y1 = y0 + 1, z1 = z0 + 1;
 	float fx = x - (float)x0, fy = y - yf, fz = z - zf;
-	if (y0 < 0) y0 += m;
-	if (y1 < 0) y1 += m;
-	if (z0 < 0) z0 += m;
-	if (z1 < 0) z1 += m;
-	int64_t width = m / 2 + 2, slab = width * m;
+	if (y0 < 0) y0 += edge;
+	if (y1 < 0) y1 += edge;
+	if (z0 < 0) z0 += edge;
+	if (z1 < 0) z1 += edge;
+	int64_t width = edge / 2 + 2, slab = width * edge;
 	const cyc_pair *at = F + x0;
 	const cyc_pair *const p[4] = { at + z0 * slab + y0 * width, at + z0 * slab + y1 * width,
 		                           at + z1 * slab + y0 * width, at + z1 * slab + y1 * width };
@@ -150,7 +156,7 @@ CYC_ON_DEVICE void cyc_pose_add(float *sum, const cyc_pose_terms_args *a, const 
 		  per_px = (float)(6.28318530717958647692 / in->box_px);
 	float q0 = r->x[0] * kx + r->y[0] * ky, q1 = r->x[1] * kx + r->y[1] * ky,
 		  q2 = r->x[2] * kx + r->y[2] * ky;
-	cyc_pose_slopes g = cyc_pose_look_up(in->maps[r->map], in->m, q0, q1, q2);
+	cyc_pose_slopes g = cyc_pose_look_up(in->maps[r->map], in->edge[r->map], q0, q1, q2);
 	float share = cyc_pose_share(in, r, j), weight = share * in->weight[r->first + j];
 	cyc_pair turn = cyc_product(ramps[(int32_t)kx], ramps[2 * a->reach + 1 + (int32_t)ky]);
 	cyc_pair y = cyc_product(in->data[r->first + j], turn), v = g.value, d[5], left;

@@ -65,6 +65,8 @@ typedef struct {
 } cyc_memory_plan;
 /** Program and libraries, without any data [bytes]. */
 #define CYC_PROGRAM_BYTES 14e6
+/** What drawing figures takes: fonts, which stay, and a picture. */
+#define CYC_FIGURES_BYTES 12e6
 /** Bytes that are held from here on. */
 void cyc_memory_take(cyc_memory_plan *m, double bytes);
 /** Bytes that are freed. */

@@ -70,9 +70,9 @@ void cyc_check_result_deinit(cyc_check_result *r);
  */
 CYC_MUST_CHECK cyc_status cyc_check_run(cyc_check_result *result, const cyc_check_options *options);
 /** The most memory that cyc_check_run() holds at one time [bytes], for half maps and a mask of so many px; 0:
- * none. */
+ * none. radius as of cyc_polish_memory_bytes(). */
 double cyc_check_memory_bytes(const cyc_check_options *options, const cyc_project_size *project,
-                              int32_t map_px, int32_t mask_px);
+                              int32_t map_px, int32_t radius, int32_t mask_px);
 /** The whole result as JSON; free with cyc_free(). */
 CYC_MUST_CHECK cyc_status cyc_check_json(char **out, const cyc_check_result *r);
 

@@ -96,9 +96,10 @@ CYC_MUST_CHECK cyc_status cyc_ctfrefine_spare_inputs(const cyc_ctfrefine_options
  * The most memory that cyc_ctfrefine_run() holds at one time [bytes]: what it reports, and refuses to start
  * without.
  * @param[in] map_px  edge of the half maps
+ * @param[in] radius  last shell of the box that they have signal in; 0: not known, as many as there are
  */
 double cyc_ctfrefine_memory_bytes(const cyc_ctfrefine_options *options, const cyc_project_size *project,
-                                  int32_t map_px);
+                                  int32_t map_px, int32_t radius);
 
 #ifdef __cplusplus
 }

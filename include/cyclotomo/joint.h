@@ -52,10 +52,10 @@ CYC_MUST_CHECK cyc_status cyc_refine_tilts_check(const cyc_refine_tilts_options 
  */
 CYC_MUST_CHECK cyc_status cyc_refine_tilts_run(cyc_refine_tilts_result *result,
                                                const cyc_refine_tilts_options *options);
-/** The most memory that cyc_refine_tilts_run() holds at one time [bytes], with the images that it keeps, for
- * half maps of map_px. */
+/** The most memory that cyc_refine_tilts_run() holds at one time [bytes], with the images that it keeps;
+ * map_px and radius as of cyc_polish_memory_bytes(). */
 double cyc_refine_tilts_memory_bytes(const cyc_refine_tilts_options *options, const cyc_project_size *project,
-                                     int32_t map_px);
+                                     int32_t map_px, int32_t radius);
 /** Refuse to overwrite inputs: cyc_outputs_spare_inputs() for this job. Part of its run. */
 CYC_MUST_CHECK cyc_status cyc_refine_tilts_spare_inputs(const cyc_refine_tilts_options *o,
                                                         cyc_output_extent extent);

@@ -88,9 +88,10 @@ CYC_MUST_CHECK cyc_status cyc_polish_spare_inputs(const cyc_polish_options *o, c
  * The most memory that cyc_polish_run() holds at one time [bytes]: what it reports, and refuses to start
  * without.
  * @param[in] map_px  edge of the half maps
+ * @param[in] radius  last shell of the box that they have signal in; 0: not known, as many as there are
  */
 double cyc_polish_memory_bytes(const cyc_polish_options *options, const cyc_project_size *project,
-                               int32_t map_px);
+                               int32_t map_px, int32_t radius);
 
 #ifdef __cplusplus
 }

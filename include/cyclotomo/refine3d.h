@@ -95,8 +95,10 @@ CYC_MUST_CHECK cyc_status cyc_refine3d_spare_inputs(const cyc_refine3d_options *
 typedef struct {
 	int32_t window_px, box_px, crop_px; /**< of the windows, of the sums (binned), of maps and references */
 	int32_t map_px;                     /**< of the half maps as they are given */
-	bool is_resampled;                  /**< these have another pixel size */
-	int32_t n_groups;                   /**< of cyc_refine3d_n_groups() */
+	int32_t
+		radius; /**< last shell of crop_px that these have signal in; 0: not known, as many as there are */
+	bool is_resampled; /**< these have another pixel size */
+	int32_t n_groups;  /**< of cyc_refine3d_n_groups() */
 	double pixel_size_A, particle_diameter_A;
 	double images_bytes, series_images_bytes; /**< of cyc_refine3d_images_bytes() */
 	double volumes_bytes;                     /**< of reading particles that are volumes; 0: they are not */

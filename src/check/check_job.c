@@ -408,18 +408,33 @@ static cyc_status edge_or_none(int32_t *n_px, const cyc_check *c, const char *na
 	return CYC_OK;
 }
 
+/* The last shell that half maps have signal in, if they can be read and are to be compared. */
+static cyc_status radius_or_none(int32_t *radius, const cyc_check *c, int32_t map_px)
+{
+	const cyc_reference_files files = { { c->ref1, c->ref2 }, c->mask, c->fsc, c->root };
+	double invA = 0;
+	*radius = 0;
+	if (!c->o->is_deep || map_px <= 0 || !c->ref2) return CYC_OK;
+	cyc_status st = cyc_reference_frequency(&invA, &files, 0, c->o->n_threads);
+	if (st == CYC_E_NOMEM || st == CYC_E_CANCELLED) return st;
+	if (st != CYC_OK) cyc_error_clear();
+	*radius = cyc_reference_radius(invA, cyc_check_box(c->o, map_px), c->tomograms->series[0].pixel_size_A);
+	return CYC_OK;
+}
+
 /* Of the cycle's, the cycle says it. */
 static cyc_status require_memory(const cyc_check *c)
 {
 	cyc_status st = CYC_OK;
 	cyc_project_size size;
-	int32_t map_px, mask_px;
+	int32_t map_px, mask_px, radius;
 	if (c->o->input.is_checked) return CYC_OK;
 	CYC_TRY(cyc_project_size_of(&size, c->tomograms, c->particles, c->root));
 	CYC_TRY(edge_or_none(&map_px, c, c->ref1));
 	CYC_TRY(edge_or_none(&mask_px, c, c->mask));
+	CYC_TRY(radius_or_none(&radius, c, map_px));
 	CYC_TRY(
-		cyc_memory_require(cyc_check_memory_bytes(c->o, &size, map_px, mask_px), c->o->n_threads,
+		cyc_memory_require(cyc_check_memory_bytes(c->o, &size, map_px, radius, mask_px), c->o->n_threads,
 	                       "use a smaller box (--b), fewer images (--max-images), or fewer threads (--j)"));
 done:
 	return st;

@@ -1080,14 +1080,14 @@ static cyc_status run_here(cyc_ctfrefine_result *result, const cyc_ctfrefine_opt
 	cyc_ctfrefine_result own = { 0 };
 	job j = { .o = o, .gauge = 1, .result = result ? result : &own };
 	cyc_project_size size;
-	int32_t map_px;
+	int32_t map_px, radius;
 	memset(j.result, 0, sizeof *j.result);
 	CYC_TRY(cyc_lapack_prepare(o->n_threads));
 	CYC_TRY(cyc_ctfrefine_spare_inputs(o, CYC_OUTPUT_RESULTS));
 	CYC_TRY(read_input(&j));
-	CYC_TRY(cyc_refine_plan(&size, &map_px, &j.in));
+	CYC_TRY(cyc_refine_plan(&size, &map_px, &radius, &j.in, o->frequency_cutoff_A, o->n_threads));
 	CYC_TRY(
-		cyc_memory_require(cyc_ctfrefine_memory_bytes(o, &size, map_px), o->n_threads,
+		cyc_memory_require(cyc_ctfrefine_memory_bytes(o, &size, map_px, radius), o->n_threads,
 	                       "use a smaller box (--b), half maps of a smaller box, or fewer threads (--j)"));
 	CYC_TRY(prepare(&j));
 	if (o->dry_run) goto done;

@@ -5,19 +5,21 @@
 
 #include <math.h>
 
-double cyc_ctfrefine_memory_bytes(const cyc_ctfrefine_options *o, const cyc_project_size *p, int32_t map_px)
+double cyc_ctfrefine_memory_bytes(const cyc_ctfrefine_options *o, const cyc_project_size *p, int32_t map_px,
+                                  int32_t radius)
 {
 	cyc_memory_plan m = { 0 };
 	int n_threads = o->n_threads;
 	bool has_parts = o->do_even_aberrations || o->do_odd_aberrations;
-	double area = (double)o->box_px * o->box_px, plane = (double)cyc_half_count2(o->box_px);
-	/* Coefficients of the half plane up to the Nyquist circle: the resolution is not known yet. */
-	double n = CYC_PI / 8 * area, tilt = 4.0 * CYC_N_SUMS * n * (has_parts ? 3 : 1),
+	const cyc_reference_size reference = { map_px, o->box_px, radius };
+	double plane = (double)cyc_half_count2(o->box_px), most = radius > 0 ? radius + 1 : 0.5 * o->box_px;
+	/* Coefficients of the half plane up to the resolution. */
+	double n = 0.5 * CYC_PI * most * most, tilt = 4.0 * CYC_N_SUMS * n * (has_parts ? 3 : 1),
 		   series = tilt * p->most_tilts;
 	double n_learning =
 		fmin(fmin(p->n_series, CYC_MAX_LEARNING_SERIES), fmax(floor(CYC_LEARNING_BYTES / series), 1));
-	cyc_memory_take(&m, CYC_PROGRAM_BYTES + cyc_project_bytes(p));
-	cyc_reference_memory(&m, map_px, o->box_px, n_threads);
+	cyc_memory_take(&m, CYC_PROGRAM_BYTES + cyc_project_bytes(p) + (o->no_figures ? 0 : CYC_FIGURES_BYTES));
+	cyc_reference_memory(&m, &reference, n_threads);
 	cyc_memory_take(&m, cyc_prediction_pass_bytes(
 							p, o->box_px, true,
 							o->do_magnification ? (double)cyc_magnification_bytes(o->box_px) : 0, n_threads));

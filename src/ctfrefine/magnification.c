@@ -105,6 +105,7 @@ static cyc_status extract_stretched(cyc_buffer *to, cyc_magnification_pass *p, i
 		CYC_TRY(cyc_op_slice_extract(to, q->be,
 		                             &(cyc_slice_extract_in){ .reference = q->reference->half[h],
 		                                                      .m = q->reference->n_grid,
+		                                                      .edge = q->reference->edge,
 		                                                      .M = p->M,
 		                                                      .radius = q->radius,
 		                                                      .use = q->batch->half,

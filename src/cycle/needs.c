@@ -58,7 +58,7 @@ void cyc__need_ctfrefine(cyc__need *out, int32_t i_turn, const cyc__inputs *in, 
 {
 	(void)i_turn;
 	const cyc_ctfrefine_options c = cyc__ctfrefine_options(o);
-	out->memory = cyc_ctfrefine_memory_bytes(&c, &in->size, in->crop_px);
+	out->memory = cyc_ctfrefine_memory_bytes(&c, &in->size, in->crop_px, 0);
 	out->disk = tables_bytes(&in->size, !o->no_figures) + ROW_OF_PARTICLE * (double)in->size.n_particles;
 	if (o->skip_refine || o->refine.keep_all) return;
 	/* The particles are judged first. */
@@ -71,7 +71,7 @@ void cyc__need_polish(cyc__need *out, int32_t i_turn, const cyc__inputs *in, con
 {
 	(void)i_turn;
 	const cyc_polish_options p = cyc__polish_options(o);
-	out->memory = cyc_polish_memory_bytes(&p, &in->size, in->crop_px);
+	out->memory = cyc_polish_memory_bytes(&p, &in->size, in->crop_px, 0);
 	out->disk = tables_bytes(&in->size, !o->no_figures) + ROW_OF_PARTICLE * (double)in->size.n_particles +
 	            RECORD_OF_MOTION * in->size.n_images +
 	            (p.do_motion ? ROW_OF_MOTION * in->size.n_images : 0.0);

@@ -76,8 +76,9 @@ cyc_mat3 cyc_volume_section_axes(int32_t i, int32_t n)
 double cyc_volume_sections_bytes(int32_t N, int32_t s, int n_threads)
 {
 	int32_t m = cyc_reference_grid(N, s);
-	return cyc_reference_bytes(N, s) + cyc_reference_scratch_bytes(N, s) + cyc_fft3_bytes(m, n_threads) +
-	       cyc_fft3_bytes(N, n_threads) + cyc_map_bytes(N) + 2 * cyc_transform_bytes(N) +
+	return 2.0 * (double)cyc_reference_count(m) * sizeof(cyc_cfloat) +
+	       cyc_fft3_padded_bytes(N, m, m, n_threads) + cyc_fft3_bytes(N, n_threads) + cyc_map_bytes(N) +
+	       2 * cyc_transform_bytes(N) +
 	       2.0 * CYC_SECTIONS_AT_ONCE * (double)cyc_half_count2(s) * sizeof(cyc_cfloat) +
 	       (double)N * (N + 2) * sizeof(double);
 }
@@ -662,6 +663,7 @@ cyc_status cyc_volume_sections_fill(cyc_cfloat *data, float *weight, cyc_volume_
 		CYC_TRY(cyc_op_slice_extract(s->ft[i], s->be,
 		                             &(cyc_slice_extract_in){ .reference = s->grid[i],
 		                                                      .m = s->m,
+		                                                      .edge = s->m,
 		                                                      .M = s->axes,
 		                                                      .radius = s->spec.box_px / 2 - 1,
 		                                                      .n = count,

@@ -9,6 +9,7 @@
 #include "cyclotomo/record.h"
 #include "cyclotomo/survey.h"
 #include "cyclotomo/images.h"
+#include "reference/reference.h"
 
 #include <inttypes.h>
 #include <math.h>
@@ -375,9 +376,18 @@ static cyc_status plan_memory(job *j, const cyc_tomogram_set *tomograms, const c
 	CYC_TRY(cyc_project_size_of(&size, tomograms, particles, root));
 	CYC_TRY(cyc_path_join(&path, root, j->set->reference_map1));
 	CYC_TRY_CTX(cyc_mrc_read_info(&info, path), "half map 1");
-	double wanted = cyc_refine_tilts_memory_bytes(&o, &size, info.nx);
+	const cyc_reference_files files = { { j->set->reference_map1, j->set->reference_map2 },
+		                                j->set->reference_mask,
+		                                j->set->reference_fsc,
+		                                root };
+	/* 0: none, so that the other block's does not count either. */
+	double cutoff_A = fmin(o.polish.frequency_cutoff_A, o.ctfrefine.frequency_cutoff_A), frequency_invA;
+	CYC_TRY(cyc_reference_frequency(&frequency_invA, &files, cutoff_A, o.n_threads));
+	int32_t radius = cyc_reference_radius(
+		frequency_invA, o.box_px, tomograms->series[cyc_particle_set_first_series(particles)].pixel_size_A);
+	double wanted = cyc_refine_tilts_memory_bytes(&o, &size, info.nx, radius);
 	o.cache_GB = 0;
-	double least = cyc_refine_tilts_memory_bytes(&o, &size, info.nx);
+	double least = cyc_refine_tilts_memory_bytes(&o, &size, info.nx, radius);
 	double room = fmax(MOST_OF_AVAILABLE * cyc_memory_available_bytes() - least, 0);
 	j->images_bytes = fmin(wanted - least, room);
 	if (j->images_bytes < wanted - least)

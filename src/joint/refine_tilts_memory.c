@@ -11,12 +11,12 @@ static double kept_bytes(const cyc_refine_tilts_options *o, const cyc_project_si
 }
 
 double cyc_refine_tilts_memory_bytes(const cyc_refine_tilts_options *o, const cyc_project_size *p,
-                                     int32_t map_px)
+                                     int32_t map_px, int32_t radius)
 {
 	cyc_polish_options polish = o->polish;
 	cyc_ctfrefine_options ctfrefine = o->ctfrefine;
 	polish.box_px = ctfrefine.box_px = o->box_px;
 	polish.n_threads = ctfrefine.n_threads = o->n_threads;
-	return kept_bytes(o, p) + fmax(cyc_polish_memory_bytes(&polish, p, map_px),
-	                               cyc_ctfrefine_memory_bytes(&ctfrefine, p, map_px));
+	return kept_bytes(o, p) + fmax(cyc_polish_memory_bytes(&polish, p, map_px, radius),
+	                               cyc_ctfrefine_memory_bytes(&ctfrefine, p, map_px, radius));
 }

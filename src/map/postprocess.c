@@ -232,10 +232,8 @@ static void warn_if_short(const cyc_mtf_file *f, const char *path, double pixel_
 	double nyquist = 0.5 * pixel_size_A / map_pixel_size_A;
 	if (cyc_mtf_file_reaches(f, nyquist)) return;
 	cyc_warn("'%s': row %d, the last, is at %.4g 1/px; expected: rows to %.4g 1/px of %.4g Å, where maps of "
-	         "%.4g Å "
-	         "per pixel end; its value, %.3g, is used beyond it: give the whole MTF, or the pixel size that "
-	         "it refers "
-	         "to (--mtf-pixel-size)",
+	         "%.4g Å per pixel end; its value, %.3g, is used beyond it: give the whole MTF, or the pixel "
+	         "size that it refers to (--mtf-pixel-size)",
 	         path, f->n, f->inverse_px[f->n - 1], nyquist, pixel_size_A, map_pixel_size_A,
 	         f->value[f->n - 1]);
 }

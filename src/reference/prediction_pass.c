@@ -138,6 +138,7 @@ cyc_status cyc_prediction_pass_next(cyc_prediction_pass *p, int64_t *cursor, int
 		CYC_TRY(cyc_op_slice_extract(p->prediction, p->be,
 		                             &(cyc_slice_extract_in){ .reference = p->reference->half[h],
 		                                                      .m = p->reference->n_grid,
+		                                                      .edge = p->reference->edge,
 		                                                      .M = b->R_img_ref,
 		                                                      .radius = p->radius,
 		                                                      .use = b->half,

@@ -269,15 +269,20 @@ done:
 	return st;
 }
 
+int32_t cyc_reference_last_shell(const double *fsc, int32_t n_shells)
+{
+	int32_t first_bad = 1;
+	while (first_bad < n_shells && fsc[first_bad] >= FSC_THRESHOLD) first_bad++;
+	return first_bad - 1;
+}
+
 /* Wiener factors per shell of the s-box; the FSC is cut where it first falls below the threshold. */
 static cyc_status shell_weights(cyc_reference *r, const double *fsc, int32_t n_shells, int32_t box,
                                 double cutoff_A)
 {
 	cyc_status st = CYC_OK;
-	int32_t first_bad = 1;
-	while (first_bad < n_shells && fsc[first_bad] >= FSC_THRESHOLD) first_bad++;
 	double ratio = (double)box / r->box_px;
-	r->radius = (int32_t)((first_bad - 1) / ratio);
+	r->radius = (int32_t)(cyc_reference_last_shell(fsc, n_shells) / ratio);
 	if (cutoff_A > 0) r->radius = (int32_t)fmin(r->radius, r->box_px * r->pixel_size_A / cutoff_A);
 	if (r->radius > r->box_px / 2 - 1) r->radius = r->box_px / 2 - 1;
 	CYC_CHECK(r->radius >= 3, CYC_E_DATA,
@@ -289,107 +294,150 @@ done:
 	return st;
 }
 
+/* ---------------------------------------------------------------- before a reference is loaded */
+
+/* As read_fsc() compares them, where the mask fits; what does not is refused when they are loaded. */
+static cyc_status compare_halves(double *invA, const cyc_reference_files *files, int n_threads)
+{
+	cyc_status st = CYC_OK;
+	cyc_volume *half[2] = { NULL, NULL }, *mask = NULL;
+	cyc_cfloat *ft[2] = { NULL, NULL };
+	double *fsc = NULL;
+	for (int h = 0; h < 2; h++)
+		CYC_TRY_CTX(cyc__read_any_map(&half[h], files->root, files->half[h], n_threads), "half map %d",
+		            h + 1);
+	int32_t n = half[0]->nx;
+	if (half[1]->nx != n) goto done;
+	if (files->mask) CYC_TRY(cyc__read_any_map(&mask, files->root, files->mask, n_threads));
+	for (int h = 0; h < 2 && mask && mask->nx == n; h++)
+		for (size_t i = 0; i < cyc_volume_count(mask); i++) half[h]->data[i] *= mask->data[i];
+	cyc_volume_destroy(&mask);
+	CYC_TRY(transform(ft, half, n_threads));
+	CYC_TRY(cyc_alloc(&fsc, (size_t)n / 2 + 1, sizeof *fsc));
+	cyc_fsc_compute(fsc, ft[0], ft[1], n);
+	*invA = cyc_reference_last_shell(fsc, n / 2 + 1) / (n * half[0]->pixel_size_A);
+done:
+	for (int h = 0; h < 2; h++) {
+		cyc_volume_destroy(&half[h]);
+		cyc_free(ft[h]);
+	}
+	cyc_volume_destroy(&mask);
+	cyc_free(fsc);
+	cyc_memory_give_back();
+	return st;
+}
+
+cyc_status cyc_reference_frequency(double *invA, const cyc_reference_files *files, double cutoff_A,
+                                   int n_threads)
+{
+	cyc_status st = CYC_OK;
+	char *path = NULL;
+	cyc_mrc_info info;
+	cyc_fsc_file *file = NULL;
+	*invA = 0;
+	CYC_TRY(cyc_path_join(&path, files->root, files->half[0]));
+	CYC_TRY_CTX(cyc_mrc_read_info(&info, path), "half map 1");
+	if (files->fsc) {
+		cyc_free(path);
+		CYC_TRY(cyc_path_join(&path, files->root, files->fsc));
+		CYC_TRY(cyc_fsc_file_read(&file, path));
+		double pixel_size_A = file->pixel_size_A > 0 ? file->pixel_size_A : info.pixel_size_A;
+		*invA = cyc_reference_last_shell(file->corrected, file->n_shells) / (file->box * pixel_size_A);
+	} else if (files->half[1]) {
+		double bytes = 3 * cyc_map_bytes(info.nx) + 2 * cyc_transform_bytes(info.nx) +
+		               cyc_fft3_bytes(info.nx, n_threads);
+		if (bytes <= cyc_memory_available_bytes() - cyc_reserved_addresses())
+			CYC_TRY(compare_halves(invA, files, n_threads));
+	}
+	if (cutoff_A > 0 && *invA > 1 / cutoff_A) *invA = 1 / cutoff_A;
+done:
+	cyc_free(path);
+	cyc_fsc_file_destroy(&file);
+	return st;
+}
+
+/* ---------------------------------------------------------------- transforms */
+
 typedef struct {
 	const cyc_volume *map;
-	float *grid;
 	double *lookup; /* map->nx: transform of trilinear look-up along one axis */
-	cyc_cfloat *ft, *to;
-	int32_t m, reach; /* beyond `reach` samples of `to` are zero, and stay so */
+	cyc_cfloat *to;
+	int32_t m, edge, reach; /* beyond `reach` samples of `to` are zero, and stay so */
 	const cyc_reference *r;
 	double scale;
 } work;
 
-/* Radius of the ball of the grid that carries signal, with the shells that make_grid() adds to it. */
-static int32_t reach_of(const cyc_reference *r)
+/* Where row (z, y) of a grid begins, -edge/2 <= z, y < edge/2. */
+static size_t row_start(int32_t edge, int32_t z, int32_t y)
 {
-	return (int32_t)ceil((r->radius + 3.0) * r->n_grid / r->box_px);
+	size_t row = (size_t)(z < 0 ? z + edge : z) * (size_t)edge + (size_t)(y < 0 ? y + edge : y);
+	return row * (size_t)(edge / 2 + 2);
 }
 
-/* How many samples of a row of a grid of edge m are within reach: those of x = 0, 1 and so on. */
-static int32_t row_length(int32_t m, int32_t reach, int32_t z, int32_t y)
+/* A row of the map, divided by the transform of trilinear look-up. */
+static void fill_row(float *to, const void *arg, int32_t y, int32_t z)
 {
-	int64_t kz = z < m / 2 ? z : z - m, ky = y < m / 2 ? y : y - m;
-	int64_t left = (int64_t)reach * reach - kz * kz - ky * ky;
-	if (left < 0) return 0;
-	int32_t x = (int32_t)sqrt((double)left);
-	return (x < m / 2 ? x : m / 2) + 1;
-}
-
-static size_t row_start(int32_t m, int32_t z, int32_t y)
-{
-	return ((size_t)z * (size_t)m + (size_t)y) * (size_t)(m / 2 + 2);
-}
-
-/* The map in the middle of the grid, divided by the transform of trilinear look-up. */
-static cyc_status pad_task(void *arg, int64_t z, int i_thread)
-{
-	(void)i_thread;
 	const work *a = arg;
-	int32_t n = a->map->nx, m = a->m, to = (m - n) / 2;
-	for (int32_t y = 0; y < n; y++) {
-		const float *from = a->map->data + ((size_t)z * (size_t)n + (size_t)y) * (size_t)n;
-		float *grid = a->grid + ((size_t)(z + to) * (size_t)m + (size_t)(y + to)) * (size_t)m + to;
-		double scale = a->scale / (a->lookup[z] * a->lookup[y]);
-		for (int32_t x = 0; x < n; x++) grid[x] = (float)((double)from[x] * scale / a->lookup[x]);
+	int32_t n = a->map->nx;
+	const float *from = a->map->data + ((size_t)z * (size_t)n + (size_t)y) * (size_t)n;
+	double scale = a->scale / (a->lookup[z] * a->lookup[y]);
+	for (int32_t x = 0; x < n; x++) to[x] = (float)((double)from[x] * scale / a->lookup[x]);
+}
+
+/* Wiener factor at a distance of `shell` shells of the windows' box. */
+static double weight_at(const cyc_reference *r, double shell)
+{
+	int32_t i = (int32_t)shell;
+	if (i <= r->radius) {
+		double next = i + 1 <= r->radius ? r->wiener[i + 1] : r->wiener[i];
+		return r->wiener[i] + (shell - i) * (next - r->wiener[i]);
 	}
-	return CYC_OK;
+	/* One shell beyond the last is kept, so that look-ups at the rim do not fade. */
+	return i <= r->radius + 2 ? r->wiener[r->radius] : 0;
 }
 
 /* Checkerboard (phase origin at the map's centre), Wiener factor of the shell; the spare column stays zero.
  */
-static cyc_status weight_task(void *arg, int64_t z, int i_thread)
+static void take_samples(const void *arg, const cyc_cfloat *from, int32_t n, int32_t first, int32_t ky,
+                         int32_t kz)
 {
-	(void)i_thread;
 	const work *a = arg;
-	int32_t m = a->m, kz = z < m / 2 ? (int32_t)z : (int32_t)z - m;
-	for (int32_t y = 0; y < m; y++) {
-		int32_t ky = y < m / 2 ? y : y - m, n = row_length(m, a->reach, (int32_t)z, y);
-		cyc_cfloat *to = a->to + row_start(m, (int32_t)z, y);
-		const cyc_cfloat *from = a->ft + ((size_t)z * (size_t)m + (size_t)y) * (size_t)(m / 2 + 1);
-		for (int32_t x = 0; x < n; x++) {
-			double shell = a->r ? sqrt((double)(x * x + ky * ky + kz * kz)) * a->r->box_px / m : 0,
-				   w = a->r ? 0 : 1;
-			int32_t i = (int32_t)shell;
-			/* One shell beyond the last is kept, so that look-ups at the rim do not fade. */
-			if (a->r && i <= a->r->radius) {
-				double next = i + 1 <= a->r->radius ? a->r->wiener[i + 1] : a->r->wiener[i];
-				w = a->r->wiener[i] + (shell - i) * (next - a->r->wiener[i]);
-			} else if (a->r && i <= a->r->radius + 2) {
-				w = a->r->wiener[a->r->radius];
-			}
-			to[x] = (float)((x + ky + kz) % 2 ? -w : w) * from[x];
-		}
+	cyc_cfloat *to = a->to + row_start(a->edge, kz, ky) + first;
+	for (int32_t i = 0; i < n; i++) {
+		int32_t x = first + i;
+		double w =
+			a->r ? weight_at(a->r, sqrt((double)(x * x + ky * ky + kz * kz)) * a->r->box_px / a->m) : 1;
+		to[i] = (float)((x + ky + kz) % 2 ? -w : w) * from[i];
 	}
-	return CYC_OK;
 }
 
-void cyc_reference_scratch_deinit(cyc_reference_scratch *s)
+void cyc_reference_scratch_deinit(cyc_reference_scratch *s) { cyc_fft3_padded_destroy(&s->fft); }
+
+static cyc_status prepare_scratch(cyc_reference_scratch *s, const work *a, int n_threads)
 {
-	cyc_buffer_destroy(&s->grid);
-	cyc_buffer_destroy(&s->ft);
+	cyc_status st = CYC_OK;
+	if (s->fft && s->n == a->map->nx && s->m == a->m && s->reach == a->reach) goto done;
+	cyc_fft3_padded_destroy(&s->fft);
+	s->n = a->map->nx;
+	s->m = a->m;
+	s->reach = a->reach;
+	CYC_TRY(cyc_fft3_padded_create(&s->fft, s->n, s->m, s->reach, n_threads));
+done:
+	return st;
 }
 
-/* A pass of pad_task() writes the middle of the grid and leaves the rest zero, so it can be used again as it
- * is. */
 static cyc_status make_grid(cyc_buffer *to, cyc_backend *be, work *a, cyc_reference_scratch *scratch)
 {
 	cyc_status st = CYC_OK;
-	int32_t m = a->m, n = a->map->nx;
-	int n_threads = cyc_backend_n_threads(be);
+	int32_t n = a->map->nx;
 	CYC_TRY(cyc_alloc(&a->lookup, n, sizeof *a->lookup));
-	for (int32_t i = 0; i < n; i++) a->lookup[i] = cyc_square(cyc_sinc((double)(i - n / 2) / m));
-	if (!scratch->grid)
-		CYC_TRY(cyc_buffer_create(&scratch->grid, be, (size_t)m * (size_t)m * (size_t)m, sizeof(float)));
-	if (!scratch->ft) CYC_TRY(cyc_buffer_create(&scratch->ft, be, cyc_half_count3(m), sizeof(cyc_cfloat)));
-	CYC_TRY(cyc_buffer_map(&a->grid, scratch->grid));
-	CYC_TRY(cyc_parallel_for(n, n_threads, pad_task, a));
-	CYC_TRY(cyc_buffer_unmap(scratch->grid));
-	CYC_TRY(cyc_op_fft3_forward(scratch->ft, be, scratch->grid, m));
-	CYC_TRY(cyc_buffer_map(&a->ft, scratch->ft));
+	for (int32_t i = 0; i < n; i++) a->lookup[i] = cyc_square(cyc_sinc((double)(i - n / 2) / a->m));
+	CYC_TRY(prepare_scratch(scratch, a, cyc_backend_n_threads(be)));
 	CYC_TRY(cyc_buffer_map(&a->to, to));
-	CYC_TRY(cyc_parallel_for(m, n_threads, weight_task, a));
-	CYC_TRY(cyc_buffer_unmap(to));
-	CYC_TRY(cyc_buffer_unmap(scratch->ft));
+	st = cyc_fft3_padded_forward(scratch->fft, &(cyc_fft3_padded_io){ fill_row, take_samples, a });
+	cyc_status unmapped = cyc_buffer_unmap(to);
+	CYC_TRY(st);
+	CYC_TRY(unmapped);
 done:
 	cyc_free(a->lookup);
 	return st;
@@ -398,14 +446,16 @@ done:
 static cyc_status make_half(cyc_reference *r, cyc_backend *be, int h, const cyc_volume *map,
                             cyc_reference_scratch *scratch)
 {
-	work a = { .map = map, .m = r->n_grid, .reach = r->reach[h], .r = r, .scale = map_scale(r) };
+	work a = {
+		.map = map, .m = r->n_grid, .edge = r->edge, .reach = r->reach[h], .r = r, .scale = map_scale(r)
+	};
 	return make_grid(r->half[h], be, &a, scratch);
 }
 
 cyc_status cyc_reference_transform(cyc_buffer *to, cyc_backend *be, const cyc_volume *map, int32_t m,
                                    double scale, cyc_reference_scratch *scratch)
 {
-	work a = { .map = map, .m = m, .reach = m, .scale = scale };
+	work a = { .map = map, .m = m, .edge = m, .reach = m, .scale = scale };
 	return make_grid(to, be, &a, scratch);
 }
 
@@ -429,16 +479,15 @@ done:
 }
 
 /* Memory of a half, zero where the reference that it is for carries no signal. */
-static cyc_status make_room(cyc_reference *r, cyc_backend *be, int h)
+static cyc_status make_room(cyc_reference *r, cyc_backend *be, int h, int32_t reach)
 {
 	cyc_status st = CYC_OK;
-	int32_t reach = reach_of(r);
 	if (!r->half[h]) {
-		CYC_TRY(cyc_buffer_create(&r->half[h], be, cyc_reference_count(r->n_grid), sizeof(cyc_cfloat)));
+		CYC_TRY(cyc_buffer_create(&r->half[h], be, cyc_reference_count(r->edge), sizeof(cyc_cfloat)));
 	} else if (r->reach[h] > reach) {
 		void *grid;
 		CYC_TRY(cyc_buffer_map_discard(&grid, r->half[h]));
-		memset(grid, 0, cyc_reference_count(r->n_grid) * sizeof(cyc_cfloat));
+		memset(grid, 0, cyc_reference_count(r->edge) * sizeof(cyc_cfloat));
 		CYC_TRY(cyc_buffer_unmap(r->half[h]));
 	}
 	r->reach[h] = reach;
@@ -451,12 +500,16 @@ static cyc_status make_halves(cyc_reference *r, cyc_backend *be, cyc_volume *con
                               const bool skip_grid[2], cyc_reference_scratch *scratch)
 {
 	cyc_status st = CYC_OK;
-	cyc_reference_scratch own = { NULL, NULL };
+	cyc_reference_scratch own = { NULL, 0, 0, 0 };
 	/* Twice the map: trilinear look-up is then good to 2 % at its rim (sinc^2 there is 0.81 of the centre's).
 	 */
 	r->n_grid = cyc_reference_grid(half[0]->nx, r->box_px);
+	int32_t reach = cyc_reference_reach(r->n_grid, r->box_px, r->radius),
+			edge = cyc_reference_edge(r->n_grid, reach);
+	for (int h = 0; h < 2 && edge != r->edge; h++) cyc_buffer_destroy(&r->half[h]);
+	r->edge = edge;
 	for (int h = 0; h < 2; h++) {
-		CYC_TRY(make_room(r, be, h));
+		CYC_TRY(make_room(r, be, h, reach));
 		if (skip_grid[h]) continue;
 		CYC_TRY(taper(half[h], cyc_backend_n_threads(be)));
 		CYC_TRY(make_half(r, be, h, half[h], scratch ? scratch : &own));
@@ -469,13 +522,13 @@ done:
 int cyc_reference_maker(int32_t i, int half) { return cyc_ranks_maker(2 * (int64_t)i + half); }
 
 /* Samples of a grid that are within reach, from there to `ball` or back; ball NULL: only counted. */
-static size_t move_ball(cyc_cfloat *ball, cyc_cfloat *grid, int32_t m, int32_t reach, bool is_back)
+static size_t move_ball(cyc_cfloat *ball, cyc_cfloat *grid, int32_t edge, int32_t reach, bool is_back)
 {
 	size_t count = 0;
-	for (int32_t z = 0; z < m; z++)
-		for (int32_t y = 0; y < m; y++) {
-			size_t n = (size_t)row_length(m, reach, z, y);
-			cyc_cfloat *row = grid ? grid + row_start(m, z, y) : NULL;
+	for (int32_t z = -edge / 2; z < edge / 2; z++)
+		for (int32_t y = -edge / 2; y < edge / 2; y++) {
+			size_t n = (size_t)cyc_row_within(reach, edge / 2 + 1, z, y);
+			cyc_cfloat *row = grid ? grid + row_start(edge, z, y) : NULL;
 			if (ball && n > 0)
 				memcpy(is_back ? row : ball + count, is_back ? ball + count : row, n * sizeof *row);
 			count += n;
@@ -486,15 +539,15 @@ static size_t move_ball(cyc_cfloat *ball, cyc_cfloat *grid, int32_t m, int32_t r
 static cyc_status pass_half(cyc_reference *r, int32_t i, int h)
 {
 	cyc_status st = CYC_OK;
-	int32_t m = r->n_grid, reach = r->reach[h];
+	int32_t edge = r->edge, reach = r->reach[h];
 	cyc_cfloat *ball = NULL, *grid = NULL;
-	size_t count = move_ball(NULL, NULL, m, reach, false);
+	size_t count = move_ball(NULL, NULL, edge, reach, false);
 	bool is_maker = cyc_reference_maker(i, h) == cyc_rank();
 	CYC_TRY(cyc_alloc_(&ball, count, sizeof *ball, "a reference on its way to other ranks"));
 	CYC_TRY(cyc_buffer_map(&grid, r->half[h]));
-	if (is_maker) move_ball(ball, grid, m, reach, false);
+	if (is_maker) move_ball(ball, grid, edge, reach, false);
 	st = cyc_ranks_pass_on(ball, count * sizeof *ball, 2 * (int64_t)i + h);
-	if (st == CYC_OK && !is_maker) move_ball(ball, grid, m, reach, true);
+	if (st == CYC_OK && !is_maker) move_ball(ball, grid, edge, reach, true);
 	cyc_status unmapped = cyc_buffer_unmap(r->half[h]);
 	CYC_TRY(st);
 	CYC_TRY(unmapped);
@@ -555,6 +608,7 @@ cyc_status cyc_reference_load(cyc_reference **out, cyc_backend *be, const cyc_re
 done:
 	cyc_free(curve);
 	for (int h = 0; h < 2; h++) cyc_volume_destroy(&half[h]);
+	cyc_memory_give_back();
 	cyc_reference_destroy(&r);
 	return st;
 }

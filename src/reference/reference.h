@@ -10,7 +10,8 @@
 
 typedef struct {
 	int32_t box_px; /**< s of the windows that are predicted */
-	int32_t n_grid; /**< m, edge of the transforms; > s: finer than the windows need */
+	int32_t n_grid; /**< m, edge of the padded maps; > s: transforms are finer than the windows need */
+	int32_t edge;   /**< of the part of the transforms that is held: see cyc_reference_edge() */
 	int32_t radius; /**< last shell of the s-box that carries signal */
 	double pixel_size_A;
 	double grey_scale; /**< what the maps hold per density of an image pixel: sqrt(box) of a particle
@@ -20,7 +21,7 @@ typedef struct {
 	                  the halves */
 	double map_diameter_px; /**< of the mask's support (map px), or the map's edge */
 	bool fsc_is_own;        /**< the FSC was computed from the maps: optimistic */
-	cyc_buffer *half[2];    /**< cyc_reference_count(m) complex each */
+	cyc_buffer *half[2];    /**< cyc_reference_count(edge) complex each */
 	int32_t reach[2];       /**< of these: samples further from the origin are zero [grid px] */
 } cyc_reference;
 
@@ -49,7 +50,8 @@ CYC_MUST_CHECK cyc_status cyc_reference_load(cyc_reference **out, cyc_backend *b
                                              int32_t box_px, double pixel_size_A);
 /** Work memory of several references of one size; starts zeroed. */
 typedef struct {
-	cyc_buffer *grid, *ft;
+	cyc_fft3_padded *fft;
+	int32_t n, m, reach; /**< what it is for */
 } cyc_reference_scratch;
 void cyc_reference_scratch_deinit(cyc_reference_scratch *s);
 /** How maps in memory become a reference. */
@@ -91,12 +93,34 @@ void cyc_reference_destroy(cyc_reference **r);
 CYC_MUST_CHECK cyc_status cyc_reference_transform(cyc_buffer *to, cyc_backend *be, const cyc_volume *map,
                                                   int32_t m, double scale, cyc_reference_scratch *scratch);
 
-/** Edge of the transforms of maps of map_px, for windows of box_px. */
+/** Edge m of padded maps of map_px, for windows of box_px. */
 int32_t cyc_reference_grid(int32_t map_px, int32_t box_px);
+/** Edge of the cube of a transform of edge m that holds the ball |k| <= reach, at most m. */
+int32_t cyc_reference_edge(int32_t m, int32_t reach);
+
+/** Radius of the ball that is held for `radius` shells of the windows' box, with those that look-ups at the
+ * rim need. */
+int32_t cyc_reference_reach(int32_t m, int32_t box_px, int32_t radius);
+
+/** What the memory of a reference depends on. */
+typedef struct {
+	int32_t map_px, box_px;
+	int32_t radius; /**< last shell of the box that carries signal; 0: not known, as many as there are */
+} cyc_reference_size;
+/** The last shell before an FSC, or a Wiener factor, first falls below the threshold. */
+int32_t cyc_reference_last_shell(const double *fsc, int32_t n_shells);
+/** Last shell of a box for signal up to a frequency; 0 for 0. */
+int32_t cyc_reference_radius(double frequency_invA, int32_t box_px, double pixel_size_A);
+/**
+ * The finest frequency that half maps have signal at [1/Å]: what the memory of their reference depends on. As
+ * the FSC file has it; else they are compared, under the mask, if there is the memory for that. 0: not known.
+ */
+CYC_MUST_CHECK cyc_status cyc_reference_frequency(double *invA, const cyc_reference_files *files,
+                                                  double frequency_cutoff_A, int n_threads);
 /** Bytes of the transforms of both halves, and of what is needed while one of them is made. */
-double cyc_reference_bytes(int32_t map_px, int32_t box_px);
-double cyc_reference_scratch_bytes(int32_t map_px, int32_t box_px);
+double cyc_reference_bytes(const cyc_reference_size *size);
+double cyc_reference_scratch_bytes(const cyc_reference_size *size, int n_threads);
 /** What cyc_reference_load() takes, and what stays of it. */
-void cyc_reference_memory(cyc_memory_plan *m, int32_t map_px, int32_t box_px, int n_threads);
+void cyc_reference_memory(cyc_memory_plan *m, const cyc_reference_size *size, int n_threads);
 
 #endif

@@ -210,9 +210,19 @@ done:
 	return st;
 }
 
-cyc_status cyc_refine_plan(cyc_project_size *size, int32_t *map_px, const cyc_refine_input *in)
+static cyc_reference_files files_of(const cyc_refine_input *in)
+{
+	return (cyc_reference_files){ { in->reference_files[0], in->reference_files[1] },
+		                          in->reference_files[2],
+		                          in->reference_files[3],
+		                          in->root };
+}
+
+cyc_status cyc_refine_plan(cyc_project_size *size, int32_t *map_px, int32_t *radius,
+                           const cyc_refine_input *in, double cutoff_A, int n_threads)
 {
 	cyc_status st = CYC_OK;
+	double frequency_invA;
 	char *path = NULL;
 	cyc_mrc_info info;
 	CYC_TRY(cyc_project_size_of(size, in->tomograms, in->particles, in->root));
@@ -221,6 +231,9 @@ cyc_status cyc_refine_plan(cyc_project_size *size, int32_t *map_px, const cyc_re
 	CYC_TRY(cyc_path_join(&path, in->root, in->reference_files[0]));
 	CYC_TRY_CTX(cyc_mrc_read_info(&info, path), "half map 1");
 	*map_px = info.nx;
+	const cyc_reference_files files = files_of(in);
+	CYC_TRY(cyc_reference_frequency(&frequency_invA, &files, cutoff_A, n_threads));
+	*radius = cyc_reference_radius(frequency_invA, in->box.window.box_binned, in->box.pixel_size_A);
 done:
 	cyc_free(path);
 	return st;
@@ -244,10 +257,7 @@ cyc_status cyc_refine_reference(cyc_reference **out, const cyc_refine_input *in,
 	if (!in->reference_files[2])
 		cyc_warn("no mask is given: noise around the particle degrades the reference; give --mask (cycle: "
 		         "--mask-align and --mask-fsc)");
-	const cyc_reference_files files = { { in->reference_files[0], in->reference_files[1] },
-		                                in->reference_files[2],
-		                                in->reference_files[3],
-		                                in->root };
+	const cyc_reference_files files = files_of(in);
 	return cyc_reference_load(out, be, &files, frequency_cutoff_A, in->box.window.box_px,
 	                          in->box.pixel_size_A);
 }

@@ -52,11 +52,13 @@ static inline cyc_project_view cyc_refine_view(const cyc_refine_input *in)
 	};
 }
 /**
- * What the job's memory depends on: the project, and the edge of its half maps as their header has it. With a
- * box of the request, windows that are larger than tilt images are refused here.
+ * What the job's memory depends on: the project, the edge of its half maps as their header has it, and the
+ * last shell of the box that they have signal in. With a box of the request, windows that are larger than
+ * tilt images are refused here.
  */
-CYC_MUST_CHECK cyc_status cyc_refine_plan(cyc_project_size *size, int32_t *map_px,
-                                          const cyc_refine_input *in);
+CYC_MUST_CHECK cyc_status cyc_refine_plan(cyc_project_size *size, int32_t *map_px, int32_t *radius,
+                                          const cyc_refine_input *in, double frequency_cutoff_A,
+                                          int n_threads);
 static inline int64_t cyc_refine_n_particles(const cyc_refine_input *in, int32_t i_series)
 {
 	return in->particles->series_first[i_series + 1] - in->particles->series_first[i_series];

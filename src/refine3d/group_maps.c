@@ -57,11 +57,13 @@ void cyc_group_maps_destroy(cyc_group_maps **p)
 	*p = NULL;
 }
 
-double cyc_group_maps_bytes(double *reference, const cyc_group_maps *g)
+double cyc_group_maps_reference_bytes(const cyc_group_maps *g, int32_t radius)
 {
-	if (reference)
-		*reference =
-			2.0 * (double)cyc_reference_count(cyc_fft_good_size(2 * g->crop_px)) * sizeof(cyc_cfloat);
+	return cyc_reference_bytes(&(cyc_reference_size){ g->crop_px, g->crop_px, radius });
+}
+
+double cyc_group_maps_bytes(const cyc_group_maps *g)
+{
 	return cyc_group_sums_bytes(g->n_groups, g->sums->ball->radius);
 }
 

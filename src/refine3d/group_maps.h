@@ -30,9 +30,10 @@ CYC_MUST_CHECK cyc_status cyc_group_maps_create(cyc_group_maps **out, const cyc_
 void cyc_group_maps_destroy(cyc_group_maps **g);
 /** Whether sums for references of another last shell would be the same. */
 bool cyc_group_maps_fits(const cyc_group_maps *g, int32_t radius);
-/** Bytes of the sums, and of one reference of both half-sets. */
-double cyc_group_maps_bytes(double *reference, const cyc_group_maps *g);
-/** The former, for sums to some radius. */
+/** Bytes of the sums, and of one reference of both half-sets with signal up to a shell. */
+double cyc_group_maps_bytes(const cyc_group_maps *g);
+double cyc_group_maps_reference_bytes(const cyc_group_maps *g, int32_t radius);
+/** Of sums to some radius. */
 double cyc_group_sums_bytes(int32_t n_groups, double radius);
 int32_t cyc_group_maps_n_groups(const cyc_group_maps *g);
 /** Last shell that references can have. */

@@ -100,9 +100,9 @@ CYC_SIMD static double slice(cyc_cfloat *out, const cyc_coefficients *list, cons
 	for (int32_t first = 0; first < n; first += BLOCK) {
 		int32_t end = first + BLOCK < n ? first + BLOCK : n;
 		float part = 0;
-		cyc__cells_of_slice(&l, r->grid, r->m, a.x, a.y, list->fx + first, list->fy + first, end - first);
+		cyc__cells_of_slice(&l, r->grid, r->edge, a.x, a.y, list->fx + first, list->fy + first, end - first);
 		for (int32_t j = first; j < end; j++) {
-			const cyc_cell q = cyc__cell_next(&l, r->grid, r->m, j - first, end - first);
+			const cyc_cell q = cyc__cell_next(&l, r->grid, r->edge, j - first, end - first);
 			cyc_v4 v = cyc__cell_along_x(&q);
 			float re = v[0] + q.fx * (v[2] - v[0]), im = q.mirror * (v[1] + q.fx * (v[3] - v[1]));
 			((float *)out)[2 * j] = re;

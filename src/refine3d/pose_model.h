@@ -18,9 +18,10 @@ typedef struct {
 
 /** The reference of one half-set. */
 typedef struct {
-	int32_t map;            /**< its number in a cyc_pose_store */
-	const cyc_cfloat *grid; /**< m x m x (m/2 + 2): cyc_reference.half; NULL while it is not the host's */
-	int32_t m, box_px, radius;
+	int32_t map; /**< its number in a cyc_pose_store */
+	const cyc_cfloat
+		*grid; /**< edge x edge x (edge/2 + 2): cyc_reference.half; NULL while it is not the host's */
+	int32_t m, edge, box_px, radius;
 	const float *own_share; /**< box/2 + 1: Wiener factor times noise of the reference, per shell, if it is
 	                           made of these images; or NULL */
 	const float *spread; /**< box/2 + 1: variance of the prediction V per shell, for which images count less

@@ -12,7 +12,8 @@ struct cyc_pose_store {
 	const cyc_cfloat *grids[CYC_MOST_POSE_MAPS];
 	bool has_spread[CYC_MOST_POSE_MAPS];
 	float *spreads; /* CYC_MOST_POSE_MAPS x (box/2 + 1) */
-	int32_t m;
+	double zoom[CYC_MOST_POSE_MAPS];
+	int32_t edge[CYC_MOST_POSE_MAPS];
 	size_t n_data, n_sums; /* length of data and weight, rows of sums */
 	/* Where the images of the particles begin: number of a particle's first image, place of each image. */
 	int64_t *first_image, *first;
@@ -71,7 +72,7 @@ const cyc_coefficients *cyc_pose_store_list(const cyc_pose_store *s) { return s-
 
 /* ---------------------------------------------------------------- references */
 
-cyc_status cyc_pose_store_set_map(cyc_pose_store *s, int32_t i, cyc_buffer *map, int32_t m,
+cyc_status cyc_pose_store_set_map(cyc_pose_store *s, int32_t i, cyc_buffer *map, double zoom, int32_t edge,
                                   const float *spread)
 {
 	cyc_status st = CYC_OK;
@@ -79,7 +80,8 @@ cyc_status cyc_pose_store_set_map(cyc_pose_store *s, int32_t i, cyc_buffer *map,
 	CYC_ASSERT(i >= 0 && i < CYC_MOST_POSE_MAPS && !s->grids[i]);
 	s->maps[i] = map;
 	s->has_spread[i] = map && spread;
-	if (map) s->m = m;
+	s->zoom[i] = zoom;
+	s->edge[i] = edge;
 	if (!s->has_spread[i]) goto done;
 	memcpy(s->spreads + (size_t)i * n_shells, spread, n_shells * sizeof *spread);
 	CYC_TRY(cyc_buffer_upload(s->spread, s->spreads, CYC_MOST_POSE_MAPS * n_shells * sizeof *spread));
@@ -207,10 +209,11 @@ static cyc_pose_images images_of(const cyc_pose_store *s)
 		                       .weight = s->weight,
 		                       .n_data = s->n_data,
 		                       .spread = s->spread,
-		                       .m = s->m,
 		                       .n_maps = CYC_MOST_POSE_MAPS };
 	for (int32_t i = 0; i < CYC_MOST_POSE_MAPS; i++) {
 		images.maps[i] = s->maps[i];
+		images.zoom[i] = s->zoom[i];
+		images.edge[i] = s->edge[i];
 		images.has_spread[i] = s->has_spread[i];
 	}
 	return images;

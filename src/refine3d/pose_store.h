@@ -19,12 +19,13 @@ cyc_backend *cyc_pose_store_backend(const cyc_pose_store *s);
 const cyc_coefficients *cyc_pose_store_list(const cyc_pose_store *s);
 
 /**
- * Reference i, < CYC_MOST_POSE_MAPS, in place of the one before; all are of one size.
- * @param[in] map     borrowed: m x m x (m/2 + 2) complex; NULL: none
+ * Reference i, < CYC_MOST_POSE_MAPS, in place of the one before.
+ * @param[in] map     borrowed: edge x edge x (edge/2 + 2) complex, as of cyc_slice_extract_in; NULL: none
+ * @param[in] zoom    samples per frequency of the list
  * @param[in] spread  box/2 + 1: variance of its predictions (T8.19), copied; or NULL
  */
-CYC_MUST_CHECK cyc_status cyc_pose_store_set_map(cyc_pose_store *s, int32_t i, cyc_buffer *map, int32_t m,
-                                                 const float *spread);
+CYC_MUST_CHECK cyc_status cyc_pose_store_set_map(cyc_pose_store *s, int32_t i, cyc_buffer *map, double zoom,
+                                                 int32_t edge, const float *spread);
 /** Host access to all references, for sums computed on the host; no operation may run meanwhile. */
 CYC_MUST_CHECK cyc_status cyc_pose_store_open_maps(cyc_pose_store *s);
 CYC_MUST_CHECK cyc_status cyc_pose_store_close_maps(cyc_pose_store *s);

@@ -57,19 +57,10 @@ static int32_t wanted_radius(const cyc_refine3d_job *j)
 static cyc_status create_groups(cyc_refine3d_job *j)
 {
 	cyc_status st = CYC_OK;
-	double one = 0;
 	if (j->groups && cyc_group_maps_fits(j->groups, wanted_radius(j))) goto done;
 	cyc_refine3d_drop_references(j);
 	cyc_group_maps_destroy(&j->groups);
 	CYC_TRY(cyc_group_maps_create(&j->groups, &j->maps_spec, j->n_groups, j->group, wanted_radius(j)));
-	double sums = cyc_group_maps_bytes(&one, j->groups);
-	/* All references at once if the plan has room; else as many as fit, each made twice. */
-	j->n_at_once = (int32_t)fmin(fmax(floor(j->memory.references_bytes / one), 1), j->n_groups);
-	if (!j->has_told_groups)
-		cyc_info("half-sets in %d groups, each compared with a map of the others: %.2f GB for their sums, "
-		         "%.2f GB for references",
-		         j->n_groups, sums / 1e9, j->n_at_once * one / 1e9);
-	j->has_told_groups = true;
 done:
 	return st;
 }
@@ -194,6 +185,23 @@ done:
 	return st;
 }
 
+/* All references at once if there is room; else as many as fit, each made twice. */
+static void plan_blocks(cyc_refine3d_job *j)
+{
+	double one = cyc_group_maps_reference_bytes(j->groups, j->reference->radius);
+	j->n_at_once = (int32_t)fmin(fmax(floor(j->memory.references_room / one), 1), j->n_groups);
+	double bytes = j->n_at_once * one;
+	if (!j->has_told_groups)
+		cyc_info("half-sets in %d groups, each compared with a map of the others: %.2f GB for their sums, "
+		         "%.2f GB for references",
+		         j->n_groups, cyc_group_maps_bytes(j->groups) / 1e9, bytes / 1e9);
+	j->has_told_groups = true;
+	if (bytes <= j->memory.references_bytes) return;
+	cyc_info("the resolution is better than at the start: references take %.2f GB more than was said",
+	         (bytes - j->memory.references_bytes) / 1e9);
+	j->memory.references_bytes = bytes;
+}
+
 cyc_status cyc_refine3d_make_reference(cyc_refine3d_job *j)
 {
 	cyc_status st = CYC_OK;
@@ -210,6 +218,7 @@ cyc_status cyc_refine3d_make_reference(cyc_refine3d_job *j)
 	if (uses_any(j) && j->reference->radius > cyc_group_maps_radius(j->groups))
 		j->reference->radius = cyc_group_maps_radius(j->groups);
 	j->state.radius = j->reference->radius;
+	if (uses_any(j)) plan_blocks(j);
 	CYC_TRY(find_frame(j));
 	for (int32_t i = 0; i <= j->crop_px / 2; i++) {
 		j->map_noise[i] = j->reference->noise[i];
@@ -240,6 +249,9 @@ static void block_range(int32_t *first, int32_t *end, const cyc_refine3d_job *j,
 
 static bool has_plain_grids(const cyc_refine3d_job *j) { return !(j->uses_groups[0] && j->uses_groups[1]); }
 
+/* The references of groups have a box of their own, of fewer and larger pixels. */
+static double zoom_of(const cyc_reference *r) { return (double)r->n_grid / r->box_px; }
+
 cyc_status cyc_refine3d_open_block(cyc_refine3d_job *j, int32_t block)
 {
 	cyc_status st = CYC_OK;
@@ -255,12 +267,12 @@ cyc_status cyc_refine3d_open_block(cyc_refine3d_job *j, int32_t block)
 		j->is_made[g] = true;
 		for (int h = 0; h < 2; h++)
 			CYC_TRY(cyc_pose_store_set_map(j->store, 2 * g + h, j->group_references[g]->half[h],
-			                               j->group_references[g]->n_grid,
+			                               zoom_of(j->group_references[g]), j->group_references[g]->edge,
 			                               j->spread + h * (j->crop_px / 2 + 1)));
 	}
 	for (int h = 0; h < 2 && has_plain_grids(j); h++)
 		CYC_TRY(cyc_pose_store_set_map(j->store, 2 * CYC_MOST_GROUPS + h, j->reference->half[h],
-		                               j->reference->n_grid, NULL));
+		                               zoom_of(j->reference), j->reference->edge, NULL));
 	j->block = block;
 done:
 	return st;
@@ -272,13 +284,13 @@ cyc_status cyc_refine3d_close_block(cyc_refine3d_job *j)
 	int32_t first, end;
 	block_range(&first, &end, j, j->block);
 	for (int32_t g = first; g < end; g++) {
-		for (int h = 0; h < 2; h++) CYC_TRY(cyc_pose_store_set_map(j->store, 2 * g + h, NULL, 0, NULL));
+		for (int h = 0; h < 2; h++) CYC_TRY(cyc_pose_store_set_map(j->store, 2 * g + h, NULL, 0, 0, NULL));
 		if (cyc_refine3d_n_blocks(j) == 1) continue;
 		cyc_reference_destroy(&j->group_references[g]);
 		j->is_made[g] = false;
 	}
 	for (int h = 0; h < 2; h++)
-		CYC_TRY(cyc_pose_store_set_map(j->store, 2 * CYC_MOST_GROUPS + h, NULL, 0, NULL));
+		CYC_TRY(cyc_pose_store_set_map(j->store, 2 * CYC_MOST_GROUPS + h, NULL, 0, 0, NULL));
 done:
 	return st;
 }
@@ -308,6 +320,7 @@ static cyc_pose_reference reference_of_half(const cyc_refine3d_job *j, int64_t p
 		                         .map = i_map,
 		                         .grid = cyc_pose_store_grid(j->store, i_map),
 		                         .m = r->n_grid,
+		                         .edge = r->edge,
 		                         .box_px = r->box_px,
 		                         .radius = r->radius,
 		                         .own_share = has_own ? j->own_share : NULL,

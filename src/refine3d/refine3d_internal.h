@@ -94,7 +94,8 @@ typedef struct {
 typedef struct {
 	double bytes;            /**< most at one time */
 	bool keeps_images;       /**< of all series; else one series at a time is cut again in each iteration */
-	double references_bytes; /**< for references of groups; if not all fit, some are made twice */
+	double references_room;  /**< for references of groups; if not all fit, some are made twice */
+	double references_bytes; /**< what is taken of it by those of the planned resolution */
 } cyc_refine3d_memory;
 void cyc_refine3d_plan_memory(cyc_refine3d_memory *out, const cyc_refine3d_options *o,
                               const cyc_project_size *p, const cyc_refine3d_sizes *z);
@@ -128,6 +129,8 @@ typedef struct {
 	                */
 	cyc_volume_images_spec volumes; /**< of volumes */
 	cyc_series_images **images;     /**< n_series; NULL: not in memory */
+	cyc_project_size size;
+	cyc_refine3d_sizes sizes;
 	cyc_refine3d_memory memory;
 	double *group_sigma2; /**< of relion_model, n_optics x (crop/2 + 1); or NULL */
 	int32_t *owner;       /**< n_series: rank whose images they are */

@@ -454,8 +454,15 @@ done:
 	return st;
 }
 
-/* Memory needed, checked before anything is allocated. */
-static cyc_status plan_memory(cyc_refine3d_job *j)
+static cyc_status require_memory(const cyc_refine3d_job *j)
+{
+	return cyc_memory_require(
+		j->memory.bytes, j->o->n_threads,
+		"use a smaller box (--b, --crop), a higher --bin, a lower --healpix-order, or fewer threads (--j)");
+}
+
+/* Sizes, checked before anything is allocated: it must fit at the lowest resolution. */
+static cyc_status plan_sizes(cyc_refine3d_job *j)
 {
 	cyc_status st = CYC_OK;
 	const cyc_refine3d_options *o = j->o;
@@ -489,7 +496,30 @@ static cyc_status plan_memory(cyc_refine3d_job *j)
 	          "a search of %.2g poses per particle would take hours for each: use a lower --healpix-order, a "
 	          "smaller --sigma-angle, or a smaller --offset-range",
 	          n_poses);
-	cyc_refine3d_plan_memory(&j->memory, o, &size, &z);
+	j->size = size;
+	j->sizes = z;
+	j->sizes.radius = 1;
+	cyc_refine3d_plan_memory(&j->memory, o, &j->size, &j->sizes);
+	if (j->memory.bytes > cyc_memory_available_bytes()) CYC_TRY(require_memory(j));
+done:
+	cyc_free(path);
+	return st;
+}
+
+/* Memory needed, once the resolution of the given maps is known. */
+static cyc_status plan_memory(cyc_refine3d_job *j)
+{
+	cyc_status st = CYC_OK;
+	const cyc_refine3d_options *o = j->o;
+	double *weight = NULL;
+	j->sizes.radius = 0;
+	/* Of one map for both halves nothing is known. */
+	if (!j->is_one_map) {
+		CYC_TRY(cyc_half_maps_wiener(&weight, j->maps->fsc, 0, 1, &j->maps_spec));
+		int32_t radius = cyc_reference_last_shell(weight, j->crop_px / 2 + 1);
+		j->sizes.radius = radius > 1 ? radius : 1;
+	}
+	cyc_refine3d_plan_memory(&j->memory, o, &j->size, &j->sizes);
 	cyc_info("%lld particles in %d tilt series; %s of %d px, box %d px of %.4g Å, particle %.0f Å, symmetry "
 	         "%s, %d thread%s",
 	         (long long)j->particles->n, j->in.tomograms->n_series,
@@ -498,15 +528,13 @@ static cyc_status plan_memory(cyc_refine3d_job *j)
 	                                     : "windows",
 	         j->box.window.box_px, j->crop_px, j->box.pixel_size_A, j->particle_diameter_A, j->symmetry->name,
 	         o->n_threads, cyc_plural(o->n_threads));
-	cyc_info("particle images: up to %.2f GB, %s", z.images_bytes / 1e9,
+	cyc_info("particle images: up to %.2f GB, %s", j->sizes.images_bytes / 1e9,
 	         j->memory.keeps_images ? "kept in memory"
 	         : j->stacks            ? "read again in every iteration, one tilt series at a time"
 	                                : "cut again in every iteration, one tilt series at a time");
-	CYC_TRY(cyc_memory_require(
-		j->memory.bytes, o->n_threads,
-		"use a smaller box (--b, --crop), a higher --bin, a lower --healpix-order, or fewer threads (--j)"));
+	CYC_TRY(require_memory(j));
 done:
-	cyc_free(path);
+	cyc_free(weight);
 	return st;
 }
 
@@ -531,7 +559,7 @@ static cyc_status prepare(cyc_refine3d_job *j)
 	j->volumes =
 		(cyc_volume_images_spec){ .stacks = j->stacks,
 		                          .particle_radius_px = 0.5 * j->particle_diameter_A / j->box.pixel_size_A };
-	CYC_TRY(plan_memory(j));
+	CYC_TRY(plan_sizes(j));
 	CYC_TRY(cyc_backend_open(&j->be, o->backend, o->n_threads));
 	CYC_TRY(cyc_coefficients_create(&j->list, j->crop_px));
 	CYC_TRY(cyc_pose_store_create(&j->store, j->be, j->list));
@@ -583,6 +611,7 @@ static cyc_status prepare(cyc_refine3d_job *j)
 	CYC_TRY(make_mask(j));
 	j->maps_spec.mask = j->mask;
 	CYC_TRY(read_references(j));
+	CYC_TRY(plan_memory(j));
 	CYC_TRY(start_particles(j));
 	CYC_TRY(cyc_refine3d_create_posed(j));
 	CYC_TRY(cyc_refine3d_deal_groups(j));

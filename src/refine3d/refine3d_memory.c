@@ -12,6 +12,9 @@
 #include <math.h>
 
 enum { N_DRAWS = 8 };
+/* A resolution that is planned for: that of the given maps, and some more. */
+static const double GROWTH = 1.05;
+static const int32_t MORE_SHELLS = 2;
 /* Share of the available memory that references may fill. */
 static const double FILLED = 0.5;
 
@@ -171,8 +174,10 @@ void cyc_refine3d_plan_memory(cyc_refine3d_memory *out, const cyc_refine3d_optio
 	                                                             : 0),
 	                 compare_bytes(z->crop_px, o->n_threads));
 	/* Mask, half maps, filtered half maps. */
-	double maps = 5 * V, one = cyc_reference_bytes(z->crop_px, z->crop_px),
-		   scratch = cyc_reference_scratch_bytes(z->crop_px, z->crop_px);
+	const cyc_reference_size reference = { z->crop_px, z->crop_px,
+		                                   z->radius > 0 ? (int32_t)(GROWTH * z->radius) + MORE_SHELLS : 0 };
+	double maps = 5 * V, one = cyc_reference_bytes(&reference),
+		   scratch = cyc_reference_scratch_bytes(&reference, o->n_threads);
 	double making =
 		scratch + (has_groups ? cyc_transform_bytes(z->box_px) + cyc_map_bytes(z->box_px) + 2 * V : 2 * V);
 	double poses = maps + making + cyc_refine3d_search_bytes(o, z, p);
@@ -193,8 +198,8 @@ void cyc_refine3d_plan_memory(cyc_refine3d_memory *out, const cyc_refine3d_optio
 	                    (o->cache_GB >= 0 || fixed + fmax(B, poses + one) + z->images_bytes <= available);
 	fixed += out->keeps_images ? z->images_bytes : z->series_images_bytes;
 	/* Fewer references than groups are made twice in each iteration. */
-	double n = has_groups ? floor((FILLED * available - fixed - poses) / one) : 1;
-	out->references_bytes = fmin(fmax(n, 1), z->n_groups > 1 ? z->n_groups : 1) * one;
+	out->references_room = has_groups ? fmax(FILLED * available - fixed - poses, one) : one;
+	out->references_bytes = fmin(floor(out->references_room / one), z->n_groups > 1 ? z->n_groups : 1) * one;
 	out->bytes = fixed + fmax(B, poses + out->references_bytes);
 }
 

@@ -358,6 +358,7 @@ static void *run_extract(size_t *bytes, cyc_backend *be, const inputs *in)
 			   *ft = up(be, in->ft, (size_t)in->n * in->plane, sizeof(cyc_cfloat));
 	const cyc_slice_extract_in extract_in = { .reference = reference,
 		                                      .m = in->m,
+		                                      .edge = in->m,
 		                                      .M = in->M,
 		                                      .radius = in->s / 2 - 2,
 		                                      .use = in->use,

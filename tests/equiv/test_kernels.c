@@ -129,7 +129,8 @@ static cyc_pose_inputs pose_inputs(void *own[6])
 		                      .data = own[3],
 		                      .weight = own[4],
 		                      .maps = { own[5] },
-		                      .m = POSE_M,
+		                      .zoom = { (double)POSE_M / POSE_BOX },
+		                      .edge = { POSE_M },
 		                      .box_px = POSE_BOX };
 }
 

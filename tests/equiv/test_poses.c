@@ -19,7 +19,7 @@ enum { N_IMAGES = 7, N_MAPS = 3, N_ROWS = 23, N_TRIALS = 5, N_ROTATIONS = 108, N
 /* Images of noise and references of noise. */
 typedef struct {
 	cyc_coefficients *list;
-	int32_t m, box_px;
+	int32_t m[N_MAPS], edge[N_MAPS], box_px;
 	size_t n_data;
 	cyc_cfloat *data, *grid[N_MAPS];
 	float *weight, *spread;
@@ -65,13 +65,14 @@ static cyc_pose_trials trials_of(const inputs *in, double margin)
 		                      N_ROTATIONS, in->offsets, N_OFFSETS,  margin };
 }
 
+static double zoom_of(const inputs *in, int32_t map) { return (double)in->m[map] / in->box_px; }
+
 static void make_inputs(inputs *in, int32_t box_px)
 {
 	cyc_rng rng = cyc_rng_make(9, (uint32_t)box_px, 0);
 	memset(in, 0, sizeof *in);
 	ASSERT_OK(cyc_coefficients_create(&in->list, box_px));
 	in->box_px = box_px;
-	in->m = 2 * box_px;
 	in->n_data = N_IMAGES * (size_t)in->list->n;
 	ASSERT_OK(cyc_alloc(&in->data, in->n_data, sizeof *in->data));
 	ASSERT_OK(cyc_alloc(&in->weight, in->n_data, sizeof *in->weight));
@@ -83,8 +84,12 @@ static void make_inputs(inputs *in, int32_t box_px)
 	for (size_t i = 0; i < N_MAPS * ((size_t)box_px / 2 + 1); i++)
 		in->spread[i] = (float)cyc_rng_uniform(&rng);
 	for (int k = 0; k < N_MAPS; k++) {
-		ASSERT_OK(cyc_alloc(&in->grid[k], cyc_reference_count(in->m), sizeof **in->grid));
-		for (size_t i = 0; i < cyc_reference_count(in->m); i++)
+		/* In small boxes the second one is finer, and only the part of it is held that is looked up. */
+		bool is_finer = k == 1 && box_px <= 24;
+		in->m[k] = (is_finer ? 4 : 2) * box_px;
+		in->edge[k] = in->m[k] - (is_finer ? 2 : 0);
+		ASSERT_OK(cyc_alloc(&in->grid[k], cyc_reference_count(in->edge[k]), sizeof **in->grid));
+		for (size_t i = 0; i < cyc_reference_count(in->edge[k]); i++)
 			in->grid[k][i] = (float)cyc_rng_normal(&rng) + (float)cyc_rng_normal(&rng) * I;
 	}
 	for (int i = 0; i < N_ROWS; i++) {
@@ -101,8 +106,8 @@ static void make_inputs(inputs *in, int32_t box_px)
 			                 .shift_px = { 3 * cyc_rng_normal(&rng), 3 * cyc_rng_normal(&rng) },
 			                 .amplitude = 0.5 + cyc_rng_uniform(&rng) };
 		for (int k = 0; k < 3; k++) {
-			r->x[k] = (float)(2 * R.m[0][k]);
-			r->y[k] = (float)(2 * R.m[1][k]);
+			r->x[k] = (float)(zoom_of(in, r->map) * R.m[0][k]);
+			r->y[k] = (float)(zoom_of(in, r->map) * R.m[1][k]);
 		}
 	}
 	make_trials(in);
@@ -149,10 +154,12 @@ static void open_room(room *r, const inputs *in, const char *backend, int n_thre
 		                           .spread = up(r, 5, in->spread, N_MAPS * ((size_t)in->box_px / 2 + 1),
 		                                        sizeof(float)),
 		                           .has_spread = { false, true, false },
-		                           .m = in->m,
 		                           .n_maps = N_MAPS };
-	for (int k = 0; k < N_MAPS; k++)
-		r->images.maps[k] = up(r, 6 + k, in->grid[k], cyc_reference_count(in->m), sizeof(cyc_cfloat));
+	for (int k = 0; k < N_MAPS; k++) {
+		r->images.maps[k] = up(r, 6 + k, in->grid[k], cyc_reference_count(in->edge[k]), sizeof(cyc_cfloat));
+		r->images.zoom[k] = zoom_of(in, k);
+		r->images.edge[k] = in->edge[k];
+	}
 }
 
 static void close_room(room *r)
@@ -258,14 +265,55 @@ static void backends_and_threads_agree_bit_for_bit(void **state)
 	}
 }
 
+/* What is held of a reference, and the whole of it. */
+static void what_is_beyond_the_held_part_is_zero(void **state)
+{
+	(void)state;
+	enum { REACH = 13, EDGE = 2 * (REACH + 1) };
+	static const char *const NAMES[] = { "cpu", "strict", "emulate" };
+	for (int b = 0; b < 3; b++) {
+		inputs in;
+		int64_t counts[2][N_TRIALS], n[2];
+		static cyc_pose_sample samples[2][N_SAMPLES];
+		double terms[2][N_ROWS * CYC_N_POSE_TERMS];
+		make_inputs(&in, 24);
+		int32_t m = in.m[0];
+		cyc_cfloat *whole = in.grid[0], *held = NULL;
+		ASSERT_OK(cyc_alloc(&held, cyc_reference_count(EDGE), sizeof *held));
+		for (int32_t z = -m / 2; z < m / 2; z++)
+			for (int32_t y = -m / 2; y < m / 2; y++)
+				for (int32_t x = 0; x < m / 2 + 2; x++) {
+					size_t at =
+						((size_t)((z + m) % m) * (size_t)m + (size_t)((y + m) % m)) * (size_t)(m / 2 + 2) +
+						(size_t)x;
+					if (x * x + y * y + z * z >= REACH * REACH) whole[at] = 0;
+					else
+						held[((size_t)((z + EDGE) % EDGE) * EDGE + (size_t)((y + EDGE) % EDGE)) *
+						         (EDGE / 2 + 2) +
+						     (size_t)x] = whole[at];
+				}
+		for (int k = 0; k < 2; k++) {
+			in.edge[0] = k ? EDGE : m;
+			in.grid[0] = k ? held : whole;
+			run_terms(terms[k], &in, NAMES[b], 1);
+			n[k] = run_scores(samples[k], counts[k], &in, HUGE_VAL, NAMES[b], 1);
+		}
+		assert_true(n[0] == n[1]);
+		/* Zeros have no sign here. */
+		for (int i = 0; i < N_ROWS * CYC_N_POSE_TERMS; i++) assert_true(terms[0][i] == terms[1][i]);
+		for (int64_t i = 0; i < n[0]; i++) assert_true(samples[0][i].score == samples[1][i].score);
+		cyc_free(whole);
+		drop_inputs(&in);
+	}
+}
+
 /* ---------------------------------------------------------------- the formulae */
 
 static double complex corner(const inputs *in, int32_t map, int32_t x, int32_t y, int32_t z)
 {
-	size_t m = (size_t)in->m;
-	return (double complex)
-	    in->grid[map][((size_t)(z < 0 ? z + in->m : z) * m + (size_t)(y < 0 ? y + in->m : y)) * (m / 2 + 2) +
-	                  (size_t)x];
+	int32_t edge = in->edge[map];
+	size_t row = (size_t)(z < 0 ? z + edge : z) * (size_t)edge + (size_t)(y < 0 ? y + edge : y);
+	return (double complex)in->grid[map][row * (size_t)(edge / 2 + 2) + (size_t)x];
 }
 
 /* V and its slopes along the axes of the reference. Which cell a frequency falls into is a matter of single
@@ -373,8 +421,8 @@ static double score(double *size, const inputs *in, const cyc_pose_trial *t, con
 				row.shift_px[0] += k ? 0 : image->px_per_A * image->R_img_tomo[0][m] * d->A[m];
 				row.shift_px[1] += k ? 0 : image->px_per_A * image->R_img_tomo[1][m] * d->A[m];
 			}
-			row.x[k] = (float)(2 * x);
-			row.y[k] = (float)(2 * y);
+			row.x[k] = (float)(zoom_of(in, t->map) * x);
+			row.y[k] = (float)(zoom_of(in, t->map) * y);
 		}
 		terms(part, sizes, in, &row, has_spread);
 		sum += 2 * s * part[CYC_POSE_CROSS] - s * s * part[CYC_POSE_POWER];
@@ -464,6 +512,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(backends_and_threads_agree_bit_for_bit),
+		cmocka_unit_test(what_is_beyond_the_held_part_is_zero),
 		cmocka_unit_test(terms_are_the_formula),
 		cmocka_unit_test(scores_are_the_formula),
 		cmocka_unit_test(misuse_is_reported),

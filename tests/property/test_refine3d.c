@@ -684,7 +684,7 @@ static void groups_are_compared_with_the_others(void **state)
 		ASSERT_OK(cyc_group_maps_reference(&b, others, k, fsc, 0, 7));
 		ASSERT_OK(cyc_buffer_map(&x, a->half[0]));
 		ASSERT_OK(cyc_buffer_map(&y, b->half[0]));
-		for (size_t i = 0; i < 2 * cyc_reference_count(a->n_grid); i++) {
+		for (size_t i = 0; i < 2 * cyc_reference_count(a->edge); i++) {
 			d2 += cyc_square((double)x[i] - (double)y[i]);
 			v2 += cyc_square((double)x[i]);
 		}

@@ -485,10 +485,15 @@ static void sentence_21_slices(void **state)
 					wave(-(x * r.x + (y < s / 2 ? y : y - s) * r.y + (z < s / 2 ? z : z - s) * r.z) / s);
 	cyc_buffer *reference = buffer_of(be, F, cyc_reference_count(s), sizeof *F),
 			   *ft = buffer_of(be, NULL, cyc_half_count2(s), sizeof *slice);
-	ASSERT_OK(cyc_op_slice_extract(
-		ft, be,
-		&(cyc_slice_extract_in){
-			.reference = reference, .m = s, .M = &R, .radius = radius, .use = &use, .n = 1, .s = s }));
+	ASSERT_OK(cyc_op_slice_extract(ft, be,
+	                               &(cyc_slice_extract_in){ .reference = reference,
+	                                                        .m = s,
+	                                                        .edge = s,
+	                                                        .M = &R,
+	                                                        .radius = radius,
+	                                                        .use = &use,
+	                                                        .n = 1,
+	                                                        .s = s }));
 	ASSERT_OK(cyc_buffer_download(slice, ft, cyc_half_count2(s) * sizeof *slice));
 	for (int32_t ky = -12; ky <= 12; ky += 4)
 		for (int32_t kx = 0; kx <= 12; kx += 4)

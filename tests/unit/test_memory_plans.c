@@ -30,12 +30,44 @@ static void kept_images_are_their_pixels(void **state)
 	cyc_refine_tilts_options_default(&o);
 	o.box_px = 64;
 	o.cache_GB = 0;
-	double none = cyc_refine_tilts_memory_bytes(&o, &SIZE, 64), pixels = 4.0 * 1000 * 900 * 6 * 41;
+	double none = cyc_refine_tilts_memory_bytes(&o, &SIZE, 64, 0), pixels = 4.0 * 1000 * 900 * 6 * 41;
 	o.cache_GB = 100;
-	double all = cyc_refine_tilts_memory_bytes(&o, &SIZE, 64) - none;
+	double all = cyc_refine_tilts_memory_bytes(&o, &SIZE, 64, 0) - none;
 	assert_true(all >= pixels && all < SPECTRA * pixels);
 	o.cache_GB = 0.25;
-	assert_true(fabs(cyc_refine_tilts_memory_bytes(&o, &SIZE, 64) - none - 0.25e9) < 1);
+	assert_true(fabs(cyc_refine_tilts_memory_bytes(&o, &SIZE, 64, 0) - none - 0.25e9) < 1);
+}
+
+/* A lower resolution never needs more; one that is not known is the finest. */
+static void memory_follows_the_resolution(void **state)
+{
+	(void)state;
+	cyc_polish_options p;
+	cyc_ctfrefine_options c;
+	cyc_refine3d_options r;
+	cyc_polish_options_default(&p);
+	cyc_ctfrefine_options_default(&c);
+	cyc_refine3d_options_default(&r);
+	p.box_px = c.box_px = 256;
+	cyc_refine3d_sizes z = {
+		.window_px = 256, .box_px = 256, .crop_px = 192, .map_px = 192, .pixel_size_A = 2, .n_groups = 8
+	};
+	double last[3] = { 0 };
+	for (int32_t radius = 10; radius <= 127; radius += 13) {
+		z.radius = radius;
+		const double now[3] = { cyc_polish_memory_bytes(&p, &SIZE, 192, radius),
+			                    cyc_ctfrefine_memory_bytes(&c, &SIZE, 192, radius),
+			                    cyc_refine3d_memory_bytes(&r, &SIZE, &z) };
+		for (int k = 0; k < 3; k++) {
+			assert_true(now[k] >= last[k]);
+			last[k] = now[k];
+		}
+	}
+	z.radius = 0;
+	assert_true(fabs(last[0] - cyc_polish_memory_bytes(&p, &SIZE, 192, 0)) < 1e6);
+	assert_true(fabs(last[1] - cyc_ctfrefine_memory_bytes(&c, &SIZE, 192, 0)) < 1e6);
+	assert_true(fabs(last[2] - cyc_refine3d_memory_bytes(&r, &SIZE, &z)) < 1e6);
+	assert_true(last[0] > 1.5 * cyc_polish_memory_bytes(&p, &SIZE, 192, 10));
 }
 
 /* A step of a cycle needs what its job says of itself, with the same options. */
@@ -50,10 +82,10 @@ static void steps_need_what_their_jobs_need(void **state)
 	o.skip_refine = true; /* else the particles are judged first, and this project has none */
 	const cyc_ctfrefine_options c = cyc__ctfrefine_options(&o);
 	cyc__need_ctfrefine(&need, 1, &in, &o);
-	assert_true(fabs(need.memory - cyc_ctfrefine_memory_bytes(&c, &SIZE, 64)) < 1);
+	assert_true(fabs(need.memory - cyc_ctfrefine_memory_bytes(&c, &SIZE, 64, 0)) < 1);
 	const cyc_polish_options p = cyc__polish_options(&o);
 	cyc__need_polish(&need, 1, &in, &o);
-	assert_true(fabs(need.memory - cyc_polish_memory_bytes(&p, &SIZE, 64)) < 1);
+	assert_true(fabs(need.memory - cyc_polish_memory_bytes(&p, &SIZE, 64, 0)) < 1);
 	const cyc_reconstruct_options r = cyc__reconstruct_options(&o);
 	const cyc_reconstruct_sizes z = { 96, 96, 64, 0 };
 	cyc__need_reconstruct(&need, 1, &in, &o);
@@ -72,6 +104,7 @@ static void steps_need_what_their_jobs_need(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = { cmocka_unit_test(kept_images_are_their_pixels),
+		                                cmocka_unit_test(memory_follows_the_resolution),
 		                                cmocka_unit_test(steps_need_what_their_jobs_need) };
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -454,9 +454,45 @@ static void noise_of_cropped_images_loses_the_oscillation(void **state)
 	cyc_coefficients_destroy(&list);
 }
 
+/* A reference of larger pixels in a smaller box, as those of groups are, has the same samples at the same
+ * frequencies. */
+static void scores_do_not_depend_on_the_box_of_the_reference(void **state)
+{
+	(void)state;
+	enum { SMALL = S / 2, RADIUS = S / 4 - 4, N = 6 };
+	model m;
+	cyc_cfloat *grid;
+	cyc_buffer *map = NULL;
+	double wanted[N * 2], got[N * 2];
+	cyc_mat3 R[N];
+	const cyc_vec3 offsets_A[2] = { { 0, 0, 0 }, { 1, -0.5, 0.7 } };
+	make_model(&m);
+	for (int i = 0; i < N; i++) R[i] = cyc_euler_to_matrix(0.3 * i, 1 + 0.1 * i, -0.2 * i);
+	m.reference.radius = RADIUS;
+	try_poses(wanted, &m, R, N, offsets_A, 2, RADIUS);
+	/* M/S = S/SMALL: the middle of the same transform. */
+	ASSERT_OK(cyc_buffer_create(&map, m.be, cyc_reference_count(S), sizeof *grid));
+	ASSERT_OK(cyc_buffer_map(&grid, map));
+	for (int32_t z = -S / 2; z < S / 2; z++)
+		for (int32_t y = -S / 2; y < S / 2; y++)
+			for (int32_t x = 0; x <= S / 2; x++)
+				grid[((size_t)((z + S) % S) * S + (size_t)((y + S) % S)) * (S / 2 + 2) + (size_t)x] =
+					m.grid[((size_t)((z + M) % M) * M + (size_t)((y + M) % M)) * (M / 2 + 2) + (size_t)x];
+	ASSERT_OK(cyc_buffer_unmap(map));
+	ASSERT_OK(cyc_pose_store_set_map(m.store, 0, map, (double)S / SMALL, S, NULL));
+	m.reference.m = m.reference.edge = S;
+	m.reference.box_px = SMALL;
+	try_poses(got, &m, R, N, offsets_A, 2, RADIUS);
+	for (int i = 0; i < N * 2; i++) assert_true(got[i] == wanted[i] && got[i] != 0);
+	ASSERT_OK(cyc_pose_store_set_map(m.store, 0, NULL, 0, 0, NULL));
+	cyc_buffer_destroy(&map);
+	drop_model(&m);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(scores_do_not_depend_on_the_box_of_the_reference),
 		cmocka_unit_test(significant_samples_are_the_fewest),
 		cmocka_unit_test(what_may_be_right_is_followed),
 		cmocka_unit_test(one_image_does_not_choose),

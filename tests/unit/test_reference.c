@@ -6,6 +6,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 #include <cmocka.h>
 
@@ -59,10 +60,14 @@ static void slices_are_transforms_of_projections(void **state)
 			assert_true(masked ? r->map_diameter_px > 24 && r->map_diameter_px < 27
 			                   : r->map_diameter_px == BOX);
 			ASSERT_OK(cyc_buffer_create(&ft, be, 2 * cyc_half_count2(S), sizeof *host));
-			ASSERT_OK(cyc_op_slice_extract(
-				ft, be,
-				&(cyc_slice_extract_in){
-					.reference = r->half[1], .m = r->n_grid, .M = R, .radius = r->radius, .n = 2, .s = S }));
+			ASSERT_OK(cyc_op_slice_extract(ft, be,
+			                               &(cyc_slice_extract_in){ .reference = r->half[1],
+			                                                        .m = r->n_grid,
+			                                                        .edge = r->edge,
+			                                                        .M = R,
+			                                                        .radius = r->radius,
+			                                                        .n = 2,
+			                                                        .s = S }));
 			ASSERT_OK(cyc_buffer_download(host, ft, sizeof host));
 			double peak = pow(2 * CYC_PI, 1.5) * SIGMA * SIGMA * SIGMA / S;
 			for (int i = 0; i < 2; i++) {
@@ -108,6 +113,100 @@ static void resolution_can_be_limited(void **state)
 		assert_true(i > 0 && i <= r->radius ? r->wiener[i] > 0.99 : r->wiener[i] == 0);
 	for (int i = 0; i <= S / 2; i++) assert_true(r->noise[i] == 0); /* equal halves have none */
 	cyc_reference_destroy(&r);
+	cyc_backend_close(&be);
+}
+
+/* The cube of a transform, in the middle of the whole one. */
+static void widen(cyc_cfloat *to, const cyc_cfloat *from, int32_t m, int32_t edge)
+{
+	for (int32_t z = -edge / 2; z < edge / 2; z++)
+		for (int32_t y = -edge / 2; y < edge / 2; y++) {
+			size_t row = (size_t)((z + edge) % edge * edge + (y + edge) % edge),
+				   to_row = (size_t)((z + m) % m * m + (y + m) % m);
+			memcpy(to + to_row * (size_t)(m / 2 + 2), from + row * (size_t)(edge / 2 + 2),
+			       (size_t)(edge / 2 + 1) * sizeof *to);
+		}
+}
+
+/* Held is what has signal; slices of magnified images look beyond it, where there is none. */
+static void what_has_no_signal_is_not_held(void **state)
+{
+	(void)state;
+	static const char *const backends[] = { "cpu", "strict" };
+	static const double SCALES[] = { 1, 1.2, 1.4, 3 };
+	for (int k = 0; k < 2; k++)
+		for (int i = 0; i < 4; i++) {
+			enum { PLANE = S * (S / 2 + 1) };
+			cyc_backend *be = NULL;
+			cyc_reference *r = NULL;
+			cyc_buffer *ft = NULL, *whole = NULL;
+			cyc_cfloat got[PLANE], wanted[PLANE], *held, *all;
+			double power = 0;
+			cyc_mat3 M = cyc_euler_to_matrix(0.4, 1.1, -2);
+			for (int a = 0; a < 9; a++) M.m[a / 3][a % 3] *= SCALES[i];
+			ASSERT_OK(cyc_backend_open(&be, backends[k], 1));
+			ASSERT_OK(cyc_reference_load(
+				&r, be, &(cyc_reference_files){ { "map.mrc", "map.mrc" }, "mask.mrc", NULL, temp_dir }, 8, S,
+				PIXEL_A));
+			int32_t m = r->n_grid, edge = r->edge;
+			assert_true(edge < 0.7 * m && edge % 2 == 0 && edge > 2 * r->radius * m / S);
+			ASSERT_OK(cyc_buffer_create(&whole, be, cyc_reference_count(m), sizeof *held));
+			ASSERT_OK(cyc_buffer_create(&ft, be, PLANE, sizeof *got));
+			ASSERT_OK(cyc_buffer_map(&held, r->half[0]));
+			ASSERT_OK(cyc_buffer_map(&all, whole));
+			widen(all, held, m, edge);
+			ASSERT_OK(cyc_buffer_unmap(whole));
+			ASSERT_OK(cyc_buffer_unmap(r->half[0]));
+			cyc_slice_extract_in in = {
+				.reference = r->half[0], .m = m, .edge = edge, .M = &M, .radius = r->radius, .n = 1, .s = S
+			};
+			ASSERT_OK(cyc_op_slice_extract(ft, be, &in));
+			ASSERT_OK(cyc_buffer_download(got, ft, sizeof got));
+			/* Three times as far is outside of the whole transform, too. */
+			if (SCALES[i] < 2) {
+				in.reference = whole;
+				in.edge = m;
+				ASSERT_OK(cyc_op_slice_extract(ft, be, &in));
+				ASSERT_OK(cyc_buffer_download(wanted, ft, sizeof wanted));
+				for (int a = 0; a < PLANE; a++) {
+					assert_true(got[a] == wanted[a]);
+					power += (double)(crealf(got[a]) * crealf(got[a]));
+				}
+				assert_true(power > 0);
+			}
+			for (int a = 0; a < PLANE; a++) assert_true(isfinite(crealf(got[a])) && isfinite(cimagf(got[a])));
+			in.edge = m + 2;
+			ASSERT_FAILS(cyc_op_slice_extract(ft, be, &in), CYC_E_INTERNAL,
+			             "samples of a reference are held");
+			cyc_buffer_destroy(&ft);
+			cyc_buffer_destroy(&whole);
+			cyc_reference_destroy(&r);
+			cyc_backend_close(&be);
+		}
+}
+
+/* What plans of memory go by is what is loaded. */
+static void memory_is_planned_for_the_resolution(void **state)
+{
+	(void)state;
+	cyc_backend *be = NULL;
+	ASSERT_OK(cyc_backend_open(&be, "cpu", 1));
+	for (int k = 0; k < 3; k++) {
+		static const double CUTOFF_A[] = { 0, 8, 15 };
+		cyc_reference *r = NULL;
+		double invA;
+		const cyc_reference_files files = { { "map.mrc", "map.mrc" }, k ? "mask.mrc" : NULL, NULL, temp_dir };
+		ASSERT_OK(cyc_reference_frequency(&invA, &files, CUTOFF_A[k], 1));
+		ASSERT_OK(cyc_reference_load(&r, be, &files, CUTOFF_A[k], S, PIXEL_A));
+		int32_t radius = cyc_reference_radius(invA, S, PIXEL_A);
+		assert_in_range(radius, r->radius, r->radius + 1);
+		const cyc_reference_size size = { BOX, S, radius }, unknown = { BOX, S, 0 };
+		double held = 2.0 * (double)cyc_reference_count(r->edge) * sizeof(cyc_cfloat);
+		assert_true(cyc_reference_bytes(&size) >= held && cyc_reference_bytes(&size) < 1.6 * held);
+		assert_true(cyc_reference_bytes(&unknown) >= cyc_reference_bytes(&size));
+		assert_true(cyc_reference_scratch_bytes(&unknown, 1) >= cyc_reference_scratch_bytes(&size, 1));
+		cyc_reference_destroy(&r);
+	}
 	cyc_backend_close(&be);
 }
 
@@ -202,6 +301,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(slices_are_transforms_of_projections),
 		cmocka_unit_test(resolution_can_be_limited),
+		cmocka_unit_test(what_has_no_signal_is_not_held),
+		cmocka_unit_test(memory_is_planned_for_the_resolution),
 		cmocka_unit_test(references_end_where_half_maps_stop_agreeing),
 		cmocka_unit_test(what_does_not_fit_is_refused_with_a_remedy),
 	};
