@@ -10,7 +10,9 @@ double cyc_accumulator_work_bytes(const cyc_project_size *p, int32_t s, int32_t 
 	double plane = (double)cyc_half_count2(s), packed = 4.0 * (double)cyc_packed_count(s);
 	int32_t n = cyc_tilt_batch_capacity((size_t)(12 * plane + packed));
 	double crop = crops_images ? n * 4.0 * s * s + 24 * plane : 0;
-	return n * 12 * plane + cyc_accumulator_waiting(s, n) * packed + crop + 60 * plane +
+	/* Room for more slices than there are is never written to. */
+	double waiting = fmin(cyc_accumulator_waiting(s, n), p->n_images);
+	return n * 12 * plane + waiting * packed + crop + 60 * plane +
 	       cyc_image_bytes(p->image_nx, p->image_ny, S, n_threads) + cyc_window_scratch_bytes(S, n_threads);
 }
 
