@@ -78,19 +78,21 @@ static entry *place_of(entry *entries, size_t capacity, cyc_known_key key)
 	return &entries[i];
 }
 
-void cyc_known_find(void **bytes, size_t *n_bytes, cyc_known_key key)
+cyc_status cyc_known_find(void **bytes, size_t *n_bytes, cyc_known_key key)
 {
+	cyc_status st = CYC_OK;
 	*bytes = NULL;
 	*n_bytes = 0;
-	if (is_none(key)) return;
+	if (is_none(key)) return CYC_OK;
 	pthread_mutex_lock(&g_lock);
 	const entry *e = g_known.n > 0 ? place_of(g_known.entries, g_known.capacity, key) : NULL;
-	if (e && e->bytes && cyc_alloc(bytes, e->n_bytes, 1) == CYC_OK) {
-		memcpy(*bytes, e->bytes, e->n_bytes);
-		*n_bytes = e->n_bytes;
-	}
+	if (!e || !e->bytes) goto done;
+	CYC_TRY(cyc_alloc(bytes, e->n_bytes, 1));
+	memcpy(*bytes, e->bytes, e->n_bytes);
+	*n_bytes = e->n_bytes;
+done:
 	pthread_mutex_unlock(&g_lock);
-	if (!*bytes) cyc_error_clear();
+	return st;
 }
 
 /* A table of twice the size, if two thirds are taken. */
@@ -128,13 +130,15 @@ done:
 	return st;
 }
 
-void cyc_known_keep(cyc_known_key key, const void *bytes, size_t n_bytes)
+cyc_status cyc_known_keep(cyc_known_key key, const void *bytes, size_t n_bytes)
 {
-	if (is_none(key) || n_bytes == 0) return;
+	cyc_status st = CYC_OK;
+	if (is_none(key) || n_bytes == 0) return CYC_OK;
 	pthread_mutex_lock(&g_lock);
-	if (g_known.bytes + n_bytes + sizeof(entry) <= CYC_KNOWN_BYTES && keep(key, bytes, n_bytes) != CYC_OK)
-		cyc_error_clear();
+	if (g_known.bytes + n_bytes + sizeof(entry) <= CYC_KNOWN_BYTES) CYC_TRY(keep(key, bytes, n_bytes));
+done:
 	pthread_mutex_unlock(&g_lock);
+	return st;
 }
 
 void cyc_known_forget(void)

@@ -39,12 +39,12 @@ cyc_known_key cyc_known_part(cyc_known_key image, cyc_known_kind kind, int32_t d
 
 /**
  * A copy of what is known.
- * @param[out] bytes  freed by the caller with cyc_free(); NULL: nothing is known, or there is no memory for
- * it
+ * @param[out] bytes  freed by the caller with cyc_free(); NULL: nothing is known
+ * @return CYC_E_NOMEM
  */
-void cyc_known_find(void **bytes, size_t *n_bytes, cyc_known_key key);
-/** Keep a copy; what is known already stays. Without memory or room nothing is kept. */
-void cyc_known_keep(cyc_known_key key, const void *bytes, size_t n_bytes);
+CYC_MUST_CHECK cyc_status cyc_known_find(void **bytes, size_t *n_bytes, cyc_known_key key);
+/** Keep a copy; what is known already stays, and where there is no room left nothing is kept. */
+CYC_MUST_CHECK cyc_status cyc_known_keep(cyc_known_key key, const void *bytes, size_t n_bytes);
 /** Free everything: for tests. */
 void cyc_known_forget(void);
 

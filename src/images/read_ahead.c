@@ -69,17 +69,21 @@ typedef struct {
 	cyc_changed_pixel pixels[];
 } mending;
 
-/* Mend the image as it was mended before. */
-static bool mend_again(cyc_ready_image *out, cyc_known_key known)
+/* Mend the image as it was mended before, if it was. */
+static cyc_status mend_again(bool *is_mended, cyc_ready_image *out, cyc_known_key known)
 {
-	mending *m;
+	cyc_status st = CYC_OK;
+	void *bytes;
 	size_t n_bytes;
-	cyc_known_find((void **)&m, &n_bytes, known);
-	if (!m) return false;
+	CYC_TRY(cyc_known_find(&bytes, &n_bytes, known));
+	const mending *m = bytes;
+	*is_mended = m;
+	if (!m) goto done;
 	out->state = m->state;
 	for (int64_t i = 0; i < m->n; i++) out->pixels[m->pixels[i].at] = m->pixels[i].value;
-	cyc_free(m);
-	return true;
+done:
+	cyc_free(bytes);
+	return st;
 }
 
 /* Images of which more is changed are mended each time: what is kept shall be small. */
@@ -98,7 +102,7 @@ static cyc_status mend(cyc_ready_image *out, const cyc_known_image *q, uint64_t 
 	if (changed.n < 0) goto done;
 	m->state = out->state;
 	m->n = changed.n;
-	cyc_known_keep(known, m, sizeof *m + (size_t)m->n * sizeof *m->pixels);
+	CYC_TRY(cyc_known_keep(known, m, sizeof *m + (size_t)m->n * sizeof *m->pixels));
 done:
 	cyc_free(m);
 	return st;
@@ -109,6 +113,7 @@ static cyc_status make(cyc_ready_image *out, const request *r)
 	cyc_status st = CYC_OK;
 	const cyc_known_image *q = &r->of;
 	int64_t bead_pixels = 0;
+	bool is_mended;
 	uint64_t key = cyc_hash(cyc_hash_string(CYC_HASH_INIT, q->series), &q->i_tilt, sizeof q->i_tilt);
 	/* Before the file is read: if it changes meanwhile, what was measured is not found again. */
 	out->known = cyc_known_key_of(q);
@@ -116,7 +121,8 @@ static cyc_status make(cyc_ready_image *out, const request *r)
 	out->n_beads = 0;
 	CYC_TRY_CTX(cyc_mrc_read_section(out->pixels, &r->info, q->path, q->section), "tilt series '%s', row %d",
 	            q->series, q->i_tilt + 1);
-	if (!mend_again(out, known)) CYC_TRY(mend(out, q, key, known));
+	CYC_TRY(mend_again(&is_mended, out, known));
+	if (!is_mended) CYC_TRY(mend(out, q, key, known));
 	if (q->erase_beads)
 		CYC_TRY(cyc_image_erase_beads(&out->n_beads, &bead_pixels, out->pixels, q->nx, q->ny, q->pixel_size_A,
 		                              out->state.variance, key));

@@ -220,12 +220,12 @@ cyc_status cyc_tilt_image_noise(double *power, const cyc_tilt_image *t, const cy
 	const cyc_known_key key = cyc_known_part(t->known, CYC_KNOWN_NOISE, box);
 	size_t n_bytes, wanted = ((size_t)box / 2 + 1) * sizeof *power;
 	void *known;
-	cyc_known_find(&known, &n_bytes, key);
+	CYC_TRY(cyc_known_find(&known, &n_bytes, key));
 	if (known && n_bytes == wanted) {
 		memcpy(power, known, wanted);
 	} else {
 		CYC_TRY(cyc_noise_spectrum(power, t->pixels, ts->image_nx, ts->image_ny, box, n_threads));
-		cyc_known_keep(key, power, wanted);
+		CYC_TRY(cyc_known_keep(key, power, wanted));
 	}
 done:
 	cyc_free(known);

@@ -43,7 +43,7 @@ static bool is_known(cyc_known_key image, cyc_known_kind kind, int32_t detail)
 {
 	void *bytes;
 	size_t n;
-	cyc_known_find(&bytes, &n, cyc_known_part(image, kind, detail));
+	assert_int_equal(cyc_known_find(&bytes, &n, cyc_known_part(image, kind, detail)), CYC_OK);
 	cyc_free(bytes);
 	return n > 0;
 }
@@ -76,10 +76,10 @@ static void images_are_mended_once(void **state)
 	/* That it is not measured again: what is known is believed. */
 	void *bytes;
 	size_t n;
-	cyc_known_find(&bytes, &n, cyc_known_part(a.known, CYC_KNOWN_MENDING, 0));
+	assert_int_equal(cyc_known_find(&bytes, &n, cyc_known_part(a.known, CYC_KNOWN_MENDING, 0)), CYC_OK);
 	cyc_known_forget();
 	((cyc_image_state *)bytes)->variance = 42;
-	cyc_known_keep(cyc_known_part(a.known, CYC_KNOWN_MENDING, 0), bytes, n);
+	assert_int_equal(cyc_known_keep(cyc_known_part(a.known, CYC_KNOWN_MENDING, 0), bytes, n), CYC_OK);
 	cyc_free(bytes);
 	assert_true(read_image(again, &ts).state.variance == 42);
 
@@ -147,16 +147,17 @@ static void room_is_limited(void **state)
 	const cyc_known_key image = { 5, 6 }, none = { 0, 0 };
 	int n_known = 0;
 	cyc_known_forget();
-	cyc_known_keep(none, bytes, sizeof bytes);
+	assert_int_equal(cyc_known_keep(none, bytes, sizeof bytes), CYC_OK);
 	assert_false(is_known(none, CYC_KNOWN_NOISE, 1));
 	for (int i = 0; i < 1200; i++) {
 		memset(bytes, i % 100, sizeof bytes);
-		cyc_known_keep(cyc_known_part(image, CYC_KNOWN_NOISE, i), bytes, sizeof bytes);
+		assert_int_equal(cyc_known_keep(cyc_known_part(image, CYC_KNOWN_NOISE, i), bytes, sizeof bytes),
+		                 CYC_OK);
 	}
 	for (int i = 0; i < 1200; i++) {
 		void *found;
 		size_t n;
-		cyc_known_find(&found, &n, cyc_known_part(image, CYC_KNOWN_NOISE, i));
+		assert_int_equal(cyc_known_find(&found, &n, cyc_known_part(image, CYC_KNOWN_NOISE, i)), CYC_OK);
 		if (!found) continue;
 		n_known++;
 		assert_int_equal(n, sizeof bytes);
