@@ -130,19 +130,19 @@ static cyc_volume *cube(int32_t n)
 static void reach_is_the_definition(void **state)
 {
 	(void)state;
-	enum { N = 20 };
-	cyc_volume *v = cube(N);
+	enum { M = 20 };
+	cyc_volume *v = cube(M);
 	assert_true(cyc_mask_reach_px(v) == -1);
 	for (uint64_t trial = 0; trial < 200; trial++) {
 		cyc_rng r = cyc_rng_make(5, 4, trial);
-		memset(v->data, 0, N * N * N * sizeof *v->data);
+		memset(v->data, 0, M * M * M * sizeof *v->data);
 		for (uint64_t k = 0; k <= trial % 4; k++)
-			v->data[(int32_t)(N * N * N * cyc_rng_uniform(&r))] = k == 3 ? 0.01F : 0.0101F; /* above 0.01 */
+			v->data[(int32_t)(M * M * M * cyc_rng_uniform(&r))] = k == 3 ? 0.01F : 0.0101F; /* above 0.01 */
 		double found = cyc_mask_reach_px(v), wanted = -1;
-		for (int32_t i = 0; i < N * N * N; i++)
+		for (int32_t i = 0; i < M * M * M; i++)
 			if (v->data[i] > 0.01F)
-				wanted = fmax(wanted, sqrt(cyc_square(i % N - N / 2) + cyc_square(i / N % N - N / 2) +
-				                           cyc_square(i / N / N - N / 2)));
+				wanted = fmax(wanted, sqrt(cyc_square(i % M - M / 2) + cyc_square(i / M % M - M / 2) +
+				                           cyc_square(i / M / M - M / 2)));
 		assert_true(found == wanted);
 	}
 	cyc_volume_destroy(&v);
@@ -152,16 +152,16 @@ static void reach_is_the_definition(void **state)
 static void correlation_is_the_definition(void **state)
 {
 	(void)state;
-	enum { N = 18 };
-	cyc_volume *a = cube(N), *b = cube(N);
+	enum { M = 18 };
+	cyc_volume *a = cube(M), *b = cube(M);
 	cyc_rng r = cyc_rng_make(6, 4, 0);
 	double mean[2] = { 0 }, sum[3] = { 0 }, found[2];
-	for (int32_t i = 0; i < N * N * N; i++) {
-		double x = 100 + i / (N * N) + cyc_rng_normal(&r);
-		mean[0] += (double)(a->data[i] = (float)x) / (N * N * N);
-		mean[1] += (double)(b->data[i] = (float)(40 - 0.5 * x + cyc_rng_normal(&r))) / (N * N * N);
+	for (int32_t i = 0; i < M * M * M; i++) {
+		double x = 100 + i / (M * M) + cyc_rng_normal(&r);
+		mean[0] += (double)(a->data[i] = (float)x) / (M * M * M);
+		mean[1] += (double)(b->data[i] = (float)(40 - 0.5 * x + cyc_rng_normal(&r))) / (M * M * M);
 	}
-	for (int32_t i = 0; i < N * N * N; i++) {
+	for (int32_t i = 0; i < M * M * M; i++) {
 		double x = (double)a->data[i] - mean[0], y = (double)b->data[i] - mean[1];
 		sum[0] += x * y;
 		sum[1] += x * x;
@@ -172,15 +172,15 @@ static void correlation_is_the_definition(void **state)
 	assert_true(fabs(found[0] - sum[0] / sqrt(sum[1] * sum[2])) < 1e-12);
 	assert_true(found[0] < -0.8);
 	/* A copy but for scale and offset, and a constant. */
-	for (int32_t i = 0; i < N * N * N; i++) b->data[i] = 2 * a->data[i];
+	for (int32_t i = 0; i < M * M * M; i++) b->data[i] = 2 * a->data[i];
 	assert_int_equal(cyc__volume_correlation(found, a, b, 2), CYC_OK);
 	assert_true(fabs(found[0] - 1) < 1e-12);
-	for (int32_t i = 0; i < N * N * N; i++) b->data[i] = 3;
+	for (int32_t i = 0; i < M * M * M; i++) b->data[i] = 3;
 	assert_int_equal(cyc__volume_correlation(found, a, b, 2), CYC_OK);
 	assert_true(found[0] == 0);
 	/* One voxel, the last one, makes a map. */
 	assert_int_equal(cyc_half_map_check(b, "map", "b.mrc"), CYC_E_DATA);
-	b->data[N * N * N - 1] = 4;
+	b->data[M * M * M - 1] = 4;
 	assert_int_equal(cyc_half_map_check(b, "map", "b.mrc"), CYC_OK);
 	cyc_volume_destroy(&a);
 	cyc_volume_destroy(&b);
