@@ -6,7 +6,7 @@ source=$(cd "$(dirname "$0")" && pwd)
 demo=${1:-$source/demo}
 
 echo "Building (build/) ..." >&2
-"$source/tools/build.sh" "$source/build"
+"$source/tools/build.sh" --target cyclotomo_cli "$source/build"
 cyclotomo=$source/build/cyclotomo
 
 if [ ! -e "$demo/optimisation_set.star" ]; then

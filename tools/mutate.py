@@ -220,6 +220,10 @@ def quiet(command, **more):
     return subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, **more)
 
 
+class TimedOut(Exception):
+    pass
+
+
 class Tree:
     def __init__(self, work, jobs):
         self.root, self.build, self.jobs, self.passed = work / "tree", work / "tree/build", jobs, {}
@@ -246,7 +250,11 @@ class Tree:
         return quiet(["cmake", "--build", str(self.build), "-j", str(self.jobs), "--target"] + targets)
 
     def run(self, test):
-        return quiet(["ctest", "--test-dir", str(self.build), "-R", "^%s$" % test]).returncode == 0
+        """True or false; a test that reached its time limit has said nothing."""
+        r = quiet(["ctest", "--test-dir", str(self.build), "-R", "^%s$" % test])
+        if "***Timeout" in r.stdout:
+            raise TimedOut(test)
+        return r.returncode == 0
 
     def first_failure(self, tests):
         return next((t for t in tests if not self.run(t)), None)
@@ -312,7 +320,10 @@ def main():
     tree, rows = Tree(o.work.resolve(), o.jobs), []
     for m in chosen:
         start = time.time()
-        result, detail = try_one(tree, m)
+        try:
+            result, detail = try_one(tree, m)
+        except TimedOut as test:
+            result, detail = "STALE", "%s reached its time limit" % test
         rows.append((result, m[0], detail))
         print("%-8s  %-55s %5.0f s  %s" % (result, m[0], time.time() - start, detail), flush=True)
     sys.exit(report(rows))

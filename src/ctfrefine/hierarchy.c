@@ -444,7 +444,7 @@ cyc_status cyc_hierarchy_astigmatism(cyc_ctf_widths *w, cyc_series_fit *series, 
 			for (int32_t f = 0; f < series[i].n_tilts; f++) {
 				cyc_tilt_fit *t = &series[i].tilts[f];
 				if (!t->has_data) continue;
-				/* All values as changes relative to those the sums were made with. */
+				/* All values as changes relative to those the sums were made with. (T4.34) */
 				double input = t->input_is_refined ? 0 : 1 / cyc_square(w->a_input_A), good = 1 - t->p_bad;
 				double to_given[2] = { t->given.astig_x_A, t->given.astig_y_A };
 				double to_mean[2] = { mean[i][0] - t->input.astig_x_A, mean[i][1] - t->input.astig_y_A };

@@ -65,7 +65,8 @@ static void draw_slice(cairo_t *cr, const unsigned char *pixels, int32_t n, int 
 	cairo_surface_destroy(image);
 }
 
-/* A bar of 1, 2 or 5 times a power of ten Å, at most a third of the slice. */
+/* A bar of 1, 2 or 5 times a power of ten Å, at most a third of the slice. Pages show large slices at two
+ * thirds of their size. */
 static void draw_scale_bar(cyc__canvas *c, const cyc_volume *map, double edge)
 {
 	if (!(map->pixel_size_A > 0)) return;
@@ -75,7 +76,8 @@ static void draw_scale_bar(cyc__canvas *c, const cyc_volume *map, double edge)
 	snprintf(label, sizeof label, "%g \xC3\x85", bar_A);
 	cyc__colour white = { 1, 1, 1 };
 	cyc__canvas_fill_rect(c, 8, edge - 11, bar, 3, white);
-	cyc__canvas_text(c, 8, edge - 15, label, (cyc__text_style){ 11, CYC__LEFT, false, false, white });
+	cyc__canvas_text(c, 8, edge - 17, label,
+	                 (cyc__text_style){ fmax(11, edge / 15), CYC__LEFT, false, false, white });
 }
 
 static cyc_status draw_png(cyc__buffer *out, const unsigned char *pixels, int stride, const cyc_volume *map,

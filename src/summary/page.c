@@ -176,7 +176,7 @@ static void put_tiles(FILE *f, const cyc__page *p)
 	if (first != best) snprintf(text, sizeof text, "%.3f → %.3f", first->mean_fsc, best->mean_fsc);
 	else snprintf(text, sizeof text, "%.3f", best->mean_fsc);
 	put_tile(f, text, "mean FSC to Nyquist");
-	snprintf(text, sizeof text, "%.0f Å²", best->bfactor_A2);
+	snprintf(text, sizeof text, "%s%.0f Å²", best->bfactor_A2 < 0 ? "−" : "", fabs(best->bfactor_A2));
 	put_tile(f, isfinite(best->bfactor_A2) ? text : "-", "sharpening B-factor");
 	snprintf(text, sizeof text, "%lld + %lld", (long long)n_half[0], (long long)n_half[1]);
 	put_tile(f, text, "particles in the half-sets");

@@ -328,7 +328,8 @@ static cyc_status put_slices(FILE *f, const cyc__cycle *c, const shown_maps *m, 
 	CYC_TRY(cyc_slices_data_uri(&uri, m->map[i], SLICE_PX));
 	fprintf(f,
 	        "<figure><img class=\"slices\" alt=\"central slices of the map %s, along z, y and x\" "
-	        "src=\"%s\"><figcaption><b>%s</b>: ",
+	        "src=\"%s\"><div class=\"three\"><small>along z</small><small>along y</small><small>along "
+	        "x</small></div><figcaption><b>%s</b>: ",
 	        m->title[i], uri, m->title[i]);
 	CYC_TRY(cyc__put_link(f, c, map_of(m->step[i]), NULL));
 	fputs("</figcaption></figure>\n", f);

@@ -34,35 +34,27 @@ for file in "$small"/*; do ln -s "$file" .; done
 mkdir EX_ctf4 REF
 ln -s "$gold"/EX_ctf4/*_asu.star EX_ctf4/
 ln -s "$gold"/REF/ref_half?.mrc "$gold"/REF/mask_align96.mrc REF/
-# Near the border a particle of RELION's has another number of images than in the stacks that were extracted here.
-own_visible_frames() {
-	"$python" - EX_ctf4/particles.star EX_ctf4/particles_asu.star <<-'P'
-	import sys
-	def table(path):
-	    lines, at, rows = open(path).read().split('\n'), {}, []
-	    for i, line in enumerate(lines):
-	        words = line.split()
-	        if words[:1] == ['loop_'] or line.startswith('data_'): at = {}
-	        elif line.startswith('_'): at[words[0]] = len(at)
-	        elif '_rlnTomoVisibleFrames' in at and len(words) == len(at): rows.append((i, words))
-	        if '_rlnTomoVisibleFrames' in at: last = dict(at)
-	    return lines, last, rows
-	_, at, rows = table(sys.argv[1])
-	own = {w[at['_rlnTomoParticleName']]: w[at['_rlnTomoVisibleFrames']] for _, w in rows}
-	lines, at, rows = table(sys.argv[2])
-	assert len(rows) == len(own) > 100
-	for i, w in rows:
-	    w[at['_rlnTomoVisibleFrames']] = own[w[at['_rlnTomoParticleName']]]
-	    lines[i] = ' '.join(w)
-	open(sys.argv[2] + '.new', 'w').write('\n'.join(lines))
-	P
-	mv EX_ctf4/particles_asu.star.new EX_ctf4/particles_asu.star
+# The list that is refined is RELION's: its flags of images (rlnTomoVisibleFrames) count the sections of stacks cut at the positions
+# that RELION's polishing found. Above, stacks are cut where cyclotomo's polishing put the particles, and near the border one may be in
+# an image more or less: refinement then rightly refuses the pair of list and stacks. From RELION's own refined tables the extraction
+# writes RELION's table, flags included; the stacks are taken from there.
+stacks_at_positions_of_relion() {
+	local call
+	mkdir "$dir/positions"
+	cd "$dir/positions"
+	for file in "$small"/* "$gold"/J_pol3 "$gold"/J_ctf4; do ln -s "$file" .; done
+	read -ra call <<<"$(grep -- '--stack2d' "$gold/commands.txt")"
+	"${call[@]}" >out 2>err || { cat out err; fail "extraction at RELION's positions"; }
+	"$bin" compare --tolerance 1e-4 "$gold/EX_ctf4/particles.star" EX_ctf4/particles.star || fail "at RELION's positions other images are extracted"
+	cd "$dir/small"
+	rm -r EX_ctf4/Subtomograms
+	mv "$dir/positions/EX_ctf4/Subtomograms" EX_ctf4/
 }
 n=0
 while read -r line; do
 	read -ra words <<<"$line"
 	# One iteration is enough to see what is written; no ranks are needed for it.
-	[ "${words[0]}" != mpirun ] || own_visible_frames
+	[ "${words[0]}" != mpirun ] || stacks_at_positions_of_relion
 	[ "${words[0]}" != mpirun ] || words=("${words[@]:3}" --auto_iter_max 1)
 	[ -e "$dir/names/${words[0]}" ] || continue
 	/usr/bin/time -f "%e s  $(cut -c 1-60 <<<"$line") ..." "${words[@]}" >out 2>err || { cat out err; fail "$line"; }
