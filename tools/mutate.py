@@ -82,8 +82,8 @@ need("postprocess", "map_memory.c", "local_resolution_bytes(o, n, pixel_size_A))
 need("mask", "map_memory.c", "and those of the axis before */\n\treturn m.peak;", "and those of the axis before */\n\treturn %s * m.peak;")
 need("ctfrefine", "ctfrefine_memory.c", "\treturn m.peak;", "\treturn %s * m.peak;")
 need("polish", "polish_memory.c", "\treturn m.peak;", "\treturn %s * m.peak;")
-need("refine-tilts", "refine_tilts_memory.c", "\treturn kept_bytes(o, p) + fmax(cyc_polish_memory_bytes(&polish, p, map_px),\n\t                               cyc_ctfrefine_memory_bytes(&ctfrefine, p, map_px));",
-     "\treturn %s * (kept_bytes(o, p) + fmax(cyc_polish_memory_bytes(&polish, p, map_px), cyc_ctfrefine_memory_bytes(&ctfrefine, p, map_px)));")
+need("refine-tilts", "refine_tilts_memory.c", "\treturn kept_bytes(o, p) + fmax(cyc_polish_memory_bytes(&polish, p, map_px, radius),\n\t                               cyc_ctfrefine_memory_bytes(&ctfrefine, p, map_px, radius));",
+     "\treturn %s * (kept_bytes(o, p) + fmax(cyc_polish_memory_bytes(&polish, p, map_px, radius), cyc_ctfrefine_memory_bytes(&ctfrefine, p, map_px, radius)));")
 need("extract", "series.c", "return CYC_PROGRAM_BYTES + image + pass + batch + threads + volume + 20 * S * S;",
      "return %s * (CYC_PROGRAM_BYTES + image + pass + batch + threads + volume + 20 * S * S);")
 need("check", "check_memory.c", "cyc_fft3_bytes(map_px, o->n_threads));\n\treturn m.peak;", "cyc_fft3_bytes(map_px, o->n_threads));\n\treturn %s * m.peak;")
