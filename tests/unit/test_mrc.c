@@ -372,11 +372,12 @@ static void threads_make_no_difference(void **state)
 	cyc_rng rng = cyc_rng_make(3, 0, 0);
 	char *file[2] = { NULL, NULL };
 	size_t n[2];
-	double sum = 0, squares = 0, low = INFINITY, high = -INFINITY;
+	double sum = 0, squares = 0, low = HUGE_VAL, high = -HUGE_VAL;
 	float figures[4];
 	ASSERT_OK(cyc_volume_create(&v, NX, NY, NZ, 1.5));
 	for (int32_t i = 0; i < N; i++) {
-		double x = v->data[i] = (float)(1000 + i / (NX * NY) + cyc_rng_normal(&rng));
+		v->data[i] = (float)(1000 + i / (NX * NY) + cyc_rng_normal(&rng));
+		double x = (double)v->data[i];
 		sum += x;
 		low = fmin(low, x);
 		high = fmax(high, x);
