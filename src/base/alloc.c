@@ -79,15 +79,16 @@ static bool leaves_enough(size_t bytes)
 /* ---------------------------------------------------------------- large blocks */
 
 /*
- * malloc maps blocks from this size on (it takes no larger threshold), and so they come from the system as
- * zeros. Mapped here they need not be written before they are used: their pages are cleared by the threads
- * that first write to them, side by side and near to them, and those that nobody writes to never. The
- * sanitizers see what malloc gives only.
+ * Blocks from this size on come from the system as zeros, and go back to it when they are freed. They need
+ * not be written before they are used: their pages are cleared by the threads that first write to them, side
+ * by side and near to them, and those that nobody writes to never. malloc maps large blocks, too, but once
+ * one was freed it takes the next ones up to 32 MB from its heap, where what is freed between blocks in use
+ * stays: a tenth of the peak of a refinement. The sanitizers see what malloc gives only.
  */
 #ifdef CYC_SANITIZED
 static const size_t MAPPED_BYTES = SIZE_MAX;
 #else
-static const size_t MAPPED_BYTES = 32U << 20;
+static const size_t MAPPED_BYTES = 8U << 20;
 #endif
 
 typedef struct mapped_block {

@@ -22,7 +22,7 @@ TIMEFORMAT='%U %R'
 read -r user wall < <(tail -n 1 time.txt)
 echo "      $wall s (bar on an idle machine of 2 cores: 200 s)"
 bar "user seconds:" "$user" '<=' 400
-bar "peak memory (MB):" "$("$python" -c "import json; print(json.load(open('Refine/run.json'))['peak_memory_bytes'] // 1000000)")" '<=' 1600
+bar "peak memory (MB):" "$("$python" -c "import json; print(json.load(open('Refine/run.json'))['peak_memory_bytes'] // 1000000)")" '<=' 1500
 now=(--t J_ctf4/tomograms.star --p Refine/run_data.star --mot J_pol3/motion.star)
 bar "view error (degrees):" "$(figure view_rms_deg "${now[@]}")" '<=' 0.25
 bar "position error (A):" "$(figure pos2d_rms_A "${now[@]}")" '<=' 0.40
