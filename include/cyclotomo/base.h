@@ -54,6 +54,9 @@ double cyc_clock_s(void);
 double cyc_cpu_s(void);
 /** Peak resident memory of this process in bytes (getrusage). */
 int64_t cyc_peak_memory_bytes(void);
+/** Arrays of so many bytes and more go back to the system when they are freed; what smaller ones leave may
+ * stay with the process. */
+enum { CYC_MAPPED_BYTES = 16 << 20 };
 /** Between jobs of one process: memory that was freed goes back to the system, so that the next needs what it
  * would need in a process of its own. */
 void cyc_memory_give_back(void);

@@ -88,7 +88,7 @@ static bool leaves_enough(size_t bytes)
 #ifdef CYC_SANITIZED
 static const size_t MAPPED_BYTES = SIZE_MAX;
 #else
-static const size_t MAPPED_BYTES = 8U << 20;
+static const size_t MAPPED_BYTES = CYC_MAPPED_BYTES;
 #endif
 
 typedef struct mapped_block {

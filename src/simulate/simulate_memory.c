@@ -5,9 +5,6 @@
 
 /* Of a residue, by the density of its packing: backbone and side chain, and the C-alpha once more. */
 static const double RESIDUES_PER_A3 = 0.8 / 134, ATOMS_OF_RESIDUE = 8;
-/* Freed blocks up to this size stay with the process, for others of their size. */
-static const double MOST_KEPT = 32e6;
-
 double cyc_simulate_memory_bytes(const cyc_simulate_options *o)
 {
 	cyc_memory_plan m = { 0 };
@@ -24,8 +21,8 @@ double cyc_simulate_memory_bytes(const cyc_simulate_options *o)
 	cyc_memory_pass(&m, fine + cyc_fft3_bytes(2 * n, o->n_threads));
 	/* For rendering the whole transform, with a margin, takes the place of the map that it is made of. */
 	cyc_memory_pass(&m, fine + cyc_fft3_bytes(2 * n, n_threads));
-	double full = cyc__sim_slicer_bytes(n);
-	cyc_memory_pass(&m, full + fmin(cyc_map_bytes(2 * n), MOST_KEPT) + cyc_transform_bytes(2 * n) +
+	double full = cyc__sim_slicer_bytes(n), freed = cyc_map_bytes(2 * n);
+	cyc_memory_pass(&m, full + (freed < CYC_MAPPED_BYTES ? freed : 0) + cyc_transform_bytes(2 * n) +
 	                        cyc_fft3_bytes(2 * n, n_threads));
 	double small = 12.0 * n * (double)n, stamp = 8.0 * S * (double)S + 2.0 * S * S,
 		   each = small + stamp + 8 * image;
