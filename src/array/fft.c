@@ -25,6 +25,18 @@ static void destroy_plan(fftwf_plan p)
 	pthread_mutex_unlock(&g_planner);
 }
 
+/* An image and its transform, for a plan to be made with; freed afterwards. */
+static cyc_status plan_arrays(float **real, cyc_cfloat **ft, int32_t nx, int32_t ny)
+{
+	cyc_status st = CYC_OK;
+	CYC_CHECK(nx > 0 && ny > 0, CYC_E_SHAPE, "the sizes of a Fourier transform must be positive, got %d x %d",
+	          nx, ny);
+	CYC_TRY(cyc_alloc(real, (size_t)nx * (size_t)ny, sizeof **real));
+	CYC_TRY(cyc_alloc(ft, (size_t)(nx / 2 + 1) * (size_t)ny, sizeof **ft));
+done:
+	return st;
+}
+
 cyc_status cyc_fft2_create(cyc_fft2 **out, int32_t nx, int32_t ny)
 {
 	cyc_status st = CYC_OK;
@@ -32,13 +44,10 @@ cyc_status cyc_fft2_create(cyc_fft2 **out, int32_t nx, int32_t ny)
 	float *real = NULL;
 	cyc_cfloat *ft = NULL;
 	*out = NULL;
-	CYC_CHECK(nx > 0 && ny > 0, CYC_E_SHAPE, "the sizes of a Fourier transform must be positive, got %d x %d",
-	          nx, ny);
+	CYC_TRY(plan_arrays(&real, &ft, nx, ny));
 	CYC_TRY(cyc_alloc(&p, 1, sizeof *p));
 	p->nx = nx;
 	p->ny = ny;
-	CYC_TRY(cyc_alloc(&real, (size_t)nx * (size_t)ny, sizeof *real));
-	CYC_TRY(cyc_alloc(&ft, (size_t)(nx / 2 + 1) * (size_t)ny, sizeof *ft));
 	pthread_mutex_lock(&g_planner);
 	p->forward = fftwf_plan_dft_r2c_2d(ny, nx, real, ft, FFTW_ESTIMATE);
 	p->inverse = fftwf_plan_dft_c2r_2d(ny, nx, ft, real, FFTW_ESTIMATE);
@@ -90,14 +99,13 @@ cyc_status cyc_fft2_band_create(cyc_fft2_band **out, int32_t nx, int32_t ny, int
 	cyc_cfloat *ft = NULL;
 	int32_t half = nx / 2 + 1;
 	*out = NULL;
-	CYC_CHECK(nx > 0 && ny > 0 && n_columns > 0 && n_columns <= half, CYC_E_SHAPE,
-	          "%d columns of a transform of %d x %d", n_columns, nx, ny);
+	CYC_TRY(plan_arrays(&real, &ft, nx, ny));
+	CYC_CHECK(n_columns > 0 && n_columns <= half, CYC_E_SHAPE, "%d columns of a transform of %d x %d",
+	          n_columns, nx, ny);
 	CYC_CHECK(is_row_range(ny, first_row, n_rows), CYC_E_SHAPE, "%d rows from row %d of an image of %d x %d",
 	          n_rows, first_row, nx, ny);
 	CYC_TRY(cyc_alloc(&p, 1, sizeof *p));
 	*p = (cyc_fft2_band){ .nx = nx, .ny = ny, .first_row = first_row, .n_rows = n_rows };
-	CYC_TRY(cyc_alloc(&real, (size_t)nx * (size_t)ny, sizeof *real));
-	CYC_TRY(cyc_alloc(&ft, (size_t)half * (size_t)ny, sizeof *ft));
 	pthread_mutex_lock(&g_planner);
 	p->rows = fftwf_plan_many_dft_r2c(1, &nx, n_rows, real + (size_t)first_row * (size_t)nx, NULL, 1, nx,
 	                                  ft + (size_t)first_row * (size_t)half, NULL, 1, half, FFTW_ESTIMATE);
@@ -146,13 +154,12 @@ cyc_status cyc_fft2_rows_create(cyc_fft2_rows **out, int32_t nx, int32_t ny, int
 	cyc_cfloat *ft = NULL;
 	int32_t half = nx / 2 + 1;
 	*out = NULL;
-	CYC_CHECK(nx > 0 && ny > 0 && is_row_range(ny, first_row, n_rows), CYC_E_SHAPE,
+	CYC_TRY(plan_arrays(&real, &ft, nx, ny));
+	CYC_CHECK(is_row_range(ny, first_row, n_rows), CYC_E_SHAPE,
 	          "%d rows from row %d of a transform of %d x %d", n_rows, first_row, nx, ny);
 	CYC_TRY(cyc_alloc(&p, 1, sizeof *p));
 	p->nx = nx;
 	p->first_row = first_row;
-	CYC_TRY(cyc_alloc(&real, (size_t)nx * (size_t)ny, sizeof *real));
-	CYC_TRY(cyc_alloc(&ft, (size_t)half * (size_t)ny, sizeof *ft));
 	pthread_mutex_lock(&g_planner);
 	p->columns =
 		fftwf_plan_many_dft(1, &ny, half, ft, NULL, half, 1, ft, NULL, half, 1, FFTW_BACKWARD, FFTW_ESTIMATE);
@@ -265,19 +272,6 @@ static float *plane_of(const cyc_fft3 *p, int i_thread)
 	return p->planes + (size_t)i_thread * stride;
 }
 
-/* A plane with data ends the search in its first rows. */
-static bool is_zero(const float *v, size_t n)
-{
-	enum { AT_ONCE = 256 };
-	for (size_t first = 0; first < n; first += AT_ONCE) {
-		size_t end = first + AT_ONCE < n ? first + AT_ONCE : n;
-		int32_t count = 0;
-		for (size_t i = first; i < end; i++) count += v[i] != 0;
-		if (count > 0) return false;
-	}
-	return true;
-}
-
 static cyc_status plane_task(void *arg, int64_t z, int i_thread)
 {
 	const pass *a = arg;
@@ -285,13 +279,7 @@ static cyc_status plane_task(void *arg, int64_t z, int i_thread)
 	float *plane = plane_of(a->p, i_thread);
 	cyc_cfloat *half = a->ft + (size_t)z * half_count;
 	if (a->is_forward) {
-		const float *in = a->in + (size_t)z * real_count;
-		/* Half of the planes of a padded map. */
-		if (is_zero(in, real_count)) {
-			memset(half, 0, half_count * sizeof *half);
-			return CYC_OK;
-		}
-		memcpy(plane, in, real_count * sizeof *plane);
+		memcpy(plane, a->in + (size_t)z * real_count, real_count * sizeof *plane);
 		cyc_fft2_forward(half, a->p->plane, plane);
 	} else {
 		cyc_fft2_inverse(plane, a->p->plane, half);

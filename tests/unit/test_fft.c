@@ -118,33 +118,6 @@ static void parts_of_images(void **state)
 	cyc_free(ft_part);
 }
 
-/* Planes of zeros are not transformed. */
-static void zero_planes(void **state)
-{
-	(void)state;
-	enum { N = 12 };
-	float *v = random_map(N);
-	cyc_cfloat *ft = NULL;
-	cyc_fft3 *p = NULL;
-	for (int z = 0; z < N; z++)
-		if (z != 4 && z != 7) memset(v + z * N * N, 0, N * N * sizeof *v);
-	memset(v + 7 * N * N, 0, (N * N - 1) * sizeof *v); /* but for its last pixel */
-	assert_int_equal(cyc_alloc(&ft, cyc_half_count3(N), sizeof *ft), CYC_OK);
-	for (size_t i = 0; i < cyc_half_count3(N); i++) ft[i] = 3;
-	assert_int_equal(cyc_fft3_create(&p, N, 2), CYC_OK);
-	assert_int_equal(cyc_fft3_forward(ft, p, v), CYC_OK);
-	for (int kz = 0; kz < N; kz++) {
-		double complex s = 0;
-		for (int i = 0; i < N * N * N; i++)
-			s +=
-				(double)v[i] * cexp(-2 * CYC_PI * (double complex)I * (2 * (i % N) + kz * (i / (N * N))) / N);
-		assert_true(cabs(s - (double complex)ft[kz * N * (N / 2 + 1) + 2]) < 1e-5);
-	}
-	cyc_fft3_destroy(&p);
-	cyc_free(ft);
-	cyc_free(v);
-}
-
 /* A padded map, from rows; and what its transform becomes, samples that were not given being -1. */
 typedef struct {
 	const float *map;
@@ -246,7 +219,6 @@ int main(void)
 	const struct CMUnitTest tests[] = { cmocka_unit_test(forward_is_the_definition),
 		                                cmocka_unit_test(same_bits_for_any_threads),
 		                                cmocka_unit_test(parts_of_images),
-		                                cmocka_unit_test(zero_planes),
 		                                cmocka_unit_test(a_ball_of_a_padded_map_has_the_bits_of_the_whole),
 		                                cmocka_unit_test(good_sizes),
 		                                cmocka_unit_test(resize_keeps_the_centre) };

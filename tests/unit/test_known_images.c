@@ -31,6 +31,28 @@ static void write_image(uint64_t seed)
 	cyc_volume_destroy(&v);
 }
 
+/* A series of the image in the file; the numbers of what was found in it are nobody's. */
+static cyc_tilt_series one_image(void)
+{
+	static char *path = g_path, name[] = "TS_01";
+	static int64_t section, outliers, constant, beads;
+	static cyc_tilt tilt = { .scale = 1 };
+	static cyc_mrc_info info;
+	assert_int_equal(cyc_mrc_read_info(&info, g_path), CYC_OK);
+	return (cyc_tilt_series){ .name = name,
+		                      .image_path = &path,
+		                      .image_section = &section,
+		                      .image_info = &info,
+		                      .image_nx = NX,
+		                      .image_ny = NY,
+		                      .n_tilts = 1,
+		                      .tilts = &tilt,
+		                      .n_outliers = &outliers,
+		                      .n_constant = &constant,
+		                      .n_beads = &beads,
+		                      .pixel_size_A = 2 };
+}
+
 /* Pixels as they are read, into room of the caller. */
 static cyc_ready_image read_image(float *pixels, cyc_tilt_series *ts)
 {
@@ -52,19 +74,10 @@ static void images_are_mended_once(void **state)
 {
 	(void)state;
 	static float first[NX * NY], again[NX * NY], other[NX * NY];
-	char *path = g_path, name[] = "TS_01", name2[] = "TS_02";
-	int64_t section = 0;
-	cyc_mrc_info info;
+	char name2[] = "TS_02";
 	write_image(1);
-	assert_int_equal(cyc_mrc_read_info(&info, g_path), CYC_OK);
-	cyc_tilt_series ts = { .name = name,
-		                   .image_path = &path,
-		                   .image_section = &section,
-		                   .image_info = &info,
-		                   .image_nx = NX,
-		                   .image_ny = NY,
-		                   .n_tilts = 1,
-		                   .pixel_size_A = 2 };
+	cyc_tilt_series ts = one_image();
+	char *name = ts.name;
 	cyc_known_forget();
 	cyc_ready_image a = read_image(first, &ts);
 	assert_int_equal(a.state.n_outliers, 2);
@@ -102,28 +115,11 @@ static void images_are_mended_once(void **state)
 static void spectra_are_measured_once(void **state)
 {
 	(void)state;
-	char *path = g_path, name[] = "TS_01";
-	int64_t section = 0;
-	int64_t outliers = 0, constant = 0, beads = 0;
-	cyc_mrc_info info;
 	cyc_backend *be = NULL;
 	cyc_tilt_image t = { 0 };
 	double power[17], again[17], other[9];
 	write_image(1);
-	assert_int_equal(cyc_mrc_read_info(&info, g_path), CYC_OK);
-	cyc_tilt tilt = { .scale = 1 };
-	cyc_tilt_series ts = { .name = name,
-		                   .image_path = &path,
-		                   .image_section = &section,
-		                   .image_info = &info,
-		                   .image_nx = NX,
-		                   .image_ny = NY,
-		                   .n_tilts = 1,
-		                   .tilts = &tilt,
-		                   .n_outliers = &outliers,
-		                   .n_constant = &constant,
-		                   .n_beads = &beads,
-		                   .pixel_size_A = 2 };
+	cyc_tilt_series ts = one_image();
 	cyc_known_forget();
 	assert_int_equal(cyc_backend_open(&be, "cpu", 1), CYC_OK);
 	assert_int_equal(cyc_tilt_image_load(&t, be, &ts, 0), CYC_OK);
