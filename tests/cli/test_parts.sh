@@ -30,10 +30,12 @@ run() { # KIND FOLDER OPTIONS...
 	"$cyclotomo" "$command" "${with[@]}" ${arguments[$kind]} --o "$folder/" "$@"
 }
 
+numbers="1 2 5"
+[ -z "${CYCLOTOMO_FEW_WAYS:-}" ] || numbers=5
 for kind in ctfrefine aberrations polish extract volumes; do
 	run $kind whole_$kind --j 2 >/dev/null 2>log || fail "$kind"
 	results whole_$kind >wanted
-	for n in 1 2 5; do
+	for n in $numbers; do
 		folder=${kind}_$n
 		for ((k = n; k >= 1; k--)); do
 			run $kind "$folder" --part $k/$n --j 1 >out 2>log || fail "$kind, part $k/$n"

@@ -46,6 +46,7 @@ fresh one
 ways="2 3 6"
 if command -v mpirun >/dev/null && [ -e "$(dirname "$bin")/libcyclotomo_mpi.so" ]; then ways="$ways 0"
 else echo "skipped: by MPI: no mpirun, or no plug-in"; fi
+[ -z "${CYCLOTOMO_FEW_WAYS:-}" ] || ways=3
 for n in $ways; do
 	fresh several
 	(cd several && all_jobs "$n" 1)
@@ -62,6 +63,7 @@ END
 (cd one && for kind in "" --stack2d; do "$bin" extract -q --i optimisation_set.star --b 32 --crop 24 $kind --o "Extract${kind:+2}/" >/dev/null; done)
 for set in Extract Extract2; do
 	for way in "1 1" "1 2" "2 1" "3 1" "2 2"; do
+		[ -z "${CYCLOTOMO_FEW_WAYS:-}" ] || [ "${way% *}" = "${way#* }" ] || continue
 		read -r n threads <<<"$way"
 		rm -rf several && mkdir several && cp -r one/tomograms.star one/tilt_series one/mask_align.mrc one/$set one/Reconstruct several/
 		(cd several && rm -rf Reconstruct/run.json &&
