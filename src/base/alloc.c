@@ -34,6 +34,8 @@ static const size_t HUGE_BYTES = 4U << 20, PAGE_BYTES = 4096;
 static const double ALWAYS_RESERVED = 32e6;
 /* Small pieces are counted together, and looked at when they make up so much. */
 static const int64_t LOOK_EVERY = 1 << 16;
+static const char *const RAISE_THE_LIMIT =
+	"raise the address space limit (ulimit -v), or use fewer threads (--j)";
 static _Atomic double g_reserved;
 static _Atomic int64_t g_since_look;
 
@@ -62,7 +64,7 @@ cyc_status cyc_reserve_addresses(double bytes)
 	                     "threads and libraries need %.0f MB of address space, and less than that is left of "
 	                     "what is allowed (ulimit -v)",
 	                     cyc_reserved_addresses() / 1e6);
-	cyc_error_hint("raise the address space limit (ulimit -v), or use fewer threads (--j)");
+	cyc_error_hint("%s", RAISE_THE_LIMIT);
 done:
 	return st;
 }
@@ -152,6 +154,7 @@ static cyc_status allocate(void *out, size_t n, size_t size, const char *what)
 	cyc_status st = CYC_OK;
 	void *p = NULL;
 	memcpy(out, &p, sizeof p);
+	if (what[0] == '&') what++; /* of cyc_alloc(&name, ...) */
 	CYC_CHECK(size == 0 || n <= (SIZE_MAX - ALIGNMENT) / size, CYC_E_NOMEM,
 	          "cannot allocate %zu x %zu bytes for %s", n, size, what);
 	size_t bytes = (n * size + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
@@ -162,7 +165,16 @@ static cyc_status allocate(void *out, size_t n, size_t size, const char *what)
 		release(p);
 		p = NULL;
 	}
-	CYC_CHECK(p, CYC_E_NOMEM, "not enough memory: %.1f MB are needed for %s", (double)bytes / 1e6, what);
+	if (!p) {
+		st = cyc_error_raise(CYC_E_NOMEM, __FILE__, __LINE__, __func__,
+		                     "not enough memory: %.1f MB are needed for %s", (double)bytes / 1e6, what);
+		cyc_error_hint(
+			"%s", is_limited()
+					  ? RAISE_THE_LIMIT
+					  : "use fewer threads (--j), a smaller box (--b, --crop) or a machine with more memory; "
+						"--dry-run prints what a job needs");
+		goto done;
+	}
 #ifdef MADV_HUGEPAGE
 	/* Grids of hundreds of megabytes: a fault per 2 MB instead of one per 4 kB. Where it is not available
 	 * nothing is lost. */

@@ -67,7 +67,7 @@ static void memory(void **state)
 		cyc_free(large[0]);
 		cyc_free(large[1]);
 	}
-	ASSERT_FAILS(cyc_alloc(&p, SIZE_MAX / 2, 3), CYC_E_NOMEM, "&p");
+	ASSERT_FAILS(cyc_alloc(&p, SIZE_MAX / 2, 3), CYC_E_NOMEM, "bytes for p");
 	assert_null(p);
 	ASSERT_FAILS(cyc_alloc(&p, SIZE_MAX, 1), CYC_E_NOMEM, "cannot allocate");
 	int *a = NULL;
@@ -80,6 +80,7 @@ static void memory(void **state)
 	/* A failure leaves what was there. */
 	cyc_alloc_fail_at(1);
 	ASSERT_FAILS(cyc_realloc(&a, 2, 10, sizeof *a), CYC_E_NOMEM, "memory");
+	assert_non_null(strstr(cyc_error_get()->hint, "--j"));
 	cyc_alloc_fail_at(0);
 	assert_true(a[0] == 1 && a[1] == 2);
 	cyc_free(a);
