@@ -45,19 +45,23 @@ done:
 
 static const char *word_of(bool can_tell) { return can_tell ? "clear" : "not clear"; }
 
-static cyc__hash_text seal_of(const char *word, const char *lines)
+/* `of_evidence`: hash of the file with the slopes. */
+static cyc__hash_text seal_of(const char *word, const char *lines, uint64_t of_evidence)
 {
-	return cyc__hash_format(cyc_hash_string(cyc_hash_string(CYC_HASH_INIT, word), lines));
+	uint64_t h = cyc_hash_string(cyc_hash_string(CYC_HASH_INIT, word), lines);
+	return cyc__hash_format(cyc_hash(h, &of_evidence, sizeof of_evidence));
 }
 
 /* The record: findings, one a line; the first line holds whether the images gave a clear answer, and a
- * hash of that and the other lines. */
-static cyc_status write_record(const char *path, const cyc_check_result *r)
+ * hash of that, the other lines and the file with the slopes, which is there already. */
+static cyc_status write_record(const char *path, const char *evidence, const cyc_check_result *r)
 {
 	cyc_status st = CYC_OK;
 	cyc_text_stream lines = { 0 };
 	char *text = NULL;
+	uint64_t of_evidence;
 	const char *word = word_of(is_clear(r));
+	CYC_TRY(cyc_hash_file(&of_evidence, evidence));
 	CYC_TRY(cyc_text_stream_open(&lines));
 	for (int32_t i = 0; i < r->found.n; i++) {
 		if (r->found.items[i].level == CYC_FINDING_NOTE) continue;
@@ -67,7 +71,7 @@ static cyc_status write_record(const char *path, const cyc_check_result *r)
 		text = NULL;
 	}
 	CYC_TRY(cyc_text_stream_finish(&lines));
-	CYC_TRY(cyc_asprintf(&text, "%s %s\n%s", word, seal_of(word, lines.text).text, lines.text));
+	CYC_TRY(cyc_asprintf(&text, "%s %s\n%s", word, seal_of(word, lines.text, of_evidence).text, lines.text));
 	CYC_TRY(cyc_write_file(path, text, strlen(text)));
 done:
 	cyc_text_stream_deinit(&lines);
@@ -103,23 +107,25 @@ done:
 	return st;
 }
 
-/* Whether an intact record exists. */
-static cyc_status has_record(bool *has, const char *path, const cyc__step *s)
+/* Whether an intact record exists, with the slopes that it was written with. */
+static cyc_status has_record(bool *has, const char *path, const char *evidence, const cyc__step *s)
 {
 	cyc_status st = CYC_OK;
 	char *text = NULL;
 	size_t n;
+	uint64_t of_evidence = 0;
 	*has = false;
 	if (!s->was_kept || !cyc_path_exists(path)) return CYC_OK;
 	CYC_TRY(cyc_read_file(&text, &n, path));
+	if (cyc_path_exists(evidence)) CYC_TRY(cyc_hash_file(&of_evidence, evidence));
 	for (int is = 0; is < 2 && !*has; is++) {
 		const char *word = word_of(is != 0), *lines = strchr(text, '\n');
 		size_t k = strlen(word);
 		*has = lines && strncmp(text, word, k) == 0 && text[k] == ' ' && (size_t)(lines - text) == k + 17 &&
-		       strncmp(text + k + 1, seal_of(word, lines + 1).text, 16) == 0;
+		       strncmp(text + k + 1, seal_of(word, lines + 1, of_evidence).text, 16) == 0;
 	}
 	if (!*has)
-		cyc_warn("'%s' is damaged and is not used: the metadata is compared with the images again", path);
+		cyc_warn("'%s' or '%s' is damaged: the metadata is compared with the images again", path, evidence);
 done:
 	cyc_free(text);
 	return st;
@@ -159,7 +165,8 @@ cyc_status cyc__check_metadata(cyc__cycle *c)
 	if (!c->ops->check || c->o->skip_check || c->metadata_is_clear) goto done;
 	CYC_TRY(cyc_path_join(&dir, c->o->input.root, s->dir));
 	CYC_TRY(cyc_path_join(&path, dir, "metadata.txt"));
-	CYC_TRY(has_record(&has, path, s));
+	CYC_TRY(cyc_path_join(&evidence, dir, CYC__EVIDENCE));
+	CYC_TRY(has_record(&has, path, evidence, s));
 	if (!has) {
 		unlink(path);
 		st = compare(&r, c, s);
@@ -171,9 +178,8 @@ cyc_status cyc__check_metadata(cyc__cycle *c)
 			goto done;
 		}
 		CYC_TRY(st);
-		CYC_TRY(cyc_path_join(&evidence, dir, CYC__EVIDENCE));
 		CYC_TRY(write_evidence(evidence, &r));
-		CYC_TRY(write_record(path, &r));
+		CYC_TRY(write_record(path, evidence, &r));
 	}
 	cyc__listen(s);
 	st = tell(&c->metadata_is_clear, path);

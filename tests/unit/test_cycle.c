@@ -217,15 +217,26 @@ static void test_metadata_is_checked(void **state)
 		assert_non_null(strstr(g_warnings, "cyclotomo check --deep --fix"));
 		assert_file_contains("RUN/summary.html", "set rlnTomoHand to -1");
 	}
-	/* Damaged, the record is not believed. */
-	char *text = get_file("RUN/PostProcess/job002/metadata.txt");
-	text[strlen(text) / 2] ^= 1;
-	put_file("RUN/PostProcess/job002/metadata.txt", text);
-	cyc_free(text);
-	g_warnings[0] = '\0';
-	run_with(&o, &ops);
-	assert_int_equal(g_n_checks, 2);
-	assert_non_null(strstr(g_warnings, "metadata.txt' is damaged"));
+	/* Damaged, the record is not believed, nor without the slopes that belong to it. */
+	static const char *const FILES[2] = { "RUN/PostProcess/job002/metadata.txt",
+		                                  "RUN/PostProcess/job002/evidence.star" };
+	for (int i = 0; i < 2; i++)
+		for (int is_removed = 0; is_removed <= i; is_removed++) {
+			char *text = get_file(FILES[i]), *good = get_file(FILES[i]);
+			text[strlen(text) / 2] ^= 1;
+			if (is_removed) assert_int_equal(remove(in_root(FILES[i])), 0);
+			else put_file(FILES[i], text);
+			g_warnings[0] = '\0';
+			g_n_checks = 1;
+			run_with(&o, &ops);
+			assert_int_equal(g_n_checks, 2);
+			assert_non_null(strstr(g_warnings, "evidence.star' is damaged"));
+			cyc_free(text);
+			text = get_file(FILES[i]);
+			assert_string_equal(text, good);
+			cyc_free(text);
+			cyc_free(good);
+		}
 	g_n_checks = 1;
 	/* Not asked for. */
 	o.out_dir = "RUN2";
