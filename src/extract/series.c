@@ -85,13 +85,21 @@ static void largest_pass(double *bytes, int64_t *n, const cyc_extract_job *j)
 		}
 }
 
+/* Images of a batch, where a pass has at most so many particles. */
+static int32_t batch_capacity(const cyc_extract_job *j, int64_t most)
+{
+	int32_t n = cyc_tilt_batch_capacity(bytes_per_image(j));
+	return most < n ? (int32_t)(most > 1 ? most : 1) : n;
+}
+
 cyc_status cyc__extract_work_create(cyc_extract_work **out, const cyc_extract_job *j)
 {
 	cyc_status st = CYC_OK;
 	cyc_extract_work *w = NULL;
 	double bytes;
 	int64_t most;
-	int32_t s = j->o->box_px, c = j->crop_px, n_batch = cyc_tilt_batch_capacity(bytes_per_image(j));
+	largest_pass(&bytes, &most, j);
+	int32_t s = j->o->box_px, c = j->crop_px, n_batch = batch_capacity(j, most);
 	size_t plane = cyc_half_count2(s), n = (size_t)n_batch, edge = j->o->stacks ? (size_t)c : (size_t)s;
 	*out = NULL;
 	CYC_TRY(cyc_alloc(&w, 1, sizeof *w));
@@ -114,7 +122,6 @@ cyc_status cyc__extract_work_create(cyc_extract_work **out, const cyc_extract_jo
 	CYC_TRY(cyc_alloc(&w->row_limits, s, sizeof *w->row_limits));
 	if (!j->o->stacks) {
 		CYC_TRY(cyc_fft2_create(&w->fft2, s, s));
-		largest_pass(&bytes, &most, j);
 		w->n_threads = cyc_n_workers(most, j->o->n_threads);
 		CYC_TRY(cyc_alloc(&w->fft3, w->n_threads, sizeof *w->fft3));
 		for (int i = 0; i < w->n_threads; i++) CYC_TRY(cyc_fft3_create(&w->fft3[i], c, 1));
@@ -163,7 +170,7 @@ double cyc__extract_memory_bytes(const cyc_extract_job *j)
 		image = fmax(image, 8.0 * ts->image_nx * (double)ts->image_ny);
 	}
 	largest_pass(&pass, &most, j);
-	double batch = (double)cyc_tilt_batch_capacity(bytes_per_image(j)) * (double)bytes_per_image(j);
+	double batch = (double)batch_capacity(j, most) * (double)bytes_per_image(j);
 	int n = cyc_n_workers(most, j->o->n_threads);
 	double threads = cyc_n_workers(CYC_TILT_BATCH_MOST, j->o->n_threads) * fmax(8.1 * S * S, 8.1 * s * s) +
 	                 (j->o->stacks ? 0 : n * 4 * s * s);
