@@ -15,6 +15,8 @@ typedef struct {
 	int32_t *n_visible;       /**< n_particles */
 	bool *is_kept;            /**< n_particles */
 	int64_t n_kept, n_images; /**< of the kept */
+	double height_frac;       /**< of the planes of the images in the Fourier volumes, the highest: sin(tilt),
+	                             where orientations are not applied */
 } cyc_extract_selection;
 static inline const uint8_t *cyc__visible(const cyc_extract_selection *s, int64_t i)
 {
@@ -42,6 +44,13 @@ typedef struct {
 	cyc_backend *be;
 	cyc_extract_result *result;
 } cyc_extract_job;
+
+/** Of an image of the particle: axes of its extracted volume to those of the image. */
+static inline cyc_mat3 cyc__extract_orientation(const cyc_extract_options *o, const cyc_projection *p,
+                                                const cyc_particle *particle)
+{
+	return cyc_mat3_mul(p->linear, o->apply_orientations ? particle->R_tomo_ref : particle->R_tomo_part);
+}
 
 /** Fill job->selection; opens the headers of all tilt series with particles. (T7.1) */
 CYC_MUST_CHECK cyc_status cyc__extract_select(cyc_extract_job *j);

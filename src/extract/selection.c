@@ -1,6 +1,7 @@
 /* The selection: the tilt images that show each particle, and the particles that enough of them show. */
 #include "extract/extract_internal.h"
 
+#include <math.h>
 #include <string.h>
 
 void cyc__extract_selection_deinit(cyc_extract_selection *s)
@@ -29,10 +30,14 @@ static cyc_status select_series(cyc_extract_job *j, int32_t i_series)
 		CYC_TRY(cyc_projection_of_tilt(&p, ts, f));
 		for (int64_t i = first; i < end; i++) {
 			double x, y;
-			cyc_particle_position_px(&x, &y, &p, ts, f, &j->particles->particles[i]);
+			const cyc_particle *particle = &j->particles->particles[i];
+			cyc_particle_position_px(&x, &y, &p, ts, f, particle);
 			bool is_visible = cyc_is_visible(ts, x, y, j->box.margin_px);
 			s->visible[s->first[i] + (size_t)f] = is_visible;
 			s->n_visible[i] += is_visible;
+			if (!is_visible) continue;
+			cyc_mat3 R = cyc__extract_orientation(j->o, &p, particle);
+			s->height_frac = fmax(s->height_frac, hypot(R.m[0][2], R.m[1][2]));
 		}
 	}
 done:

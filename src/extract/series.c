@@ -161,6 +161,15 @@ void cyc__extract_work_destroy(cyc_extract_work **p)
 	*p = NULL;
 }
 
+/* Of the bytes of a pass, those that are written to. */
+static double reached_bytes(double pass, const cyc_extract_job *j)
+{
+	if (j->o->stacks || pass < CYC_MAPPED_BYTES) return pass;
+	/* Planes and pages that are reached in part, at both ends. */
+	double c = j->crop_px, pages = 4e6 / (4.0 * (double)cyc__volume_sums(j->crop_px));
+	return pass * fmin(j->selection.height_frac + 4 / c + pages, 1);
+}
+
 double cyc__extract_memory_bytes(const cyc_extract_job *j)
 {
 	double image = 0, pass, s = j->o->box_px, S = j->box.window.box_px, c = j->crop_px;
@@ -176,7 +185,7 @@ double cyc__extract_memory_bytes(const cyc_extract_job *j)
 	                 (j->o->stacks ? 0 : n * 4 * s * s);
 	/* Of each thread a volume, its transform and the weights, as large as the volume. */
 	double volume = j->o->stacks ? 0 : n * (12 * c * c * c + cyc_fft3_bytes(j->crop_px, 1));
-	return CYC_PROGRAM_BYTES + image + pass + batch + threads + volume + 20 * S * S;
+	return CYC_PROGRAM_BYTES + image + reached_bytes(pass, j) + batch + threads + volume + 20 * S * S;
 }
 
 /* ---------------------------------------------------------------- one batch */
@@ -196,8 +205,7 @@ static void fill_batch(cyc_extract_work *w, int64_t *cursor, const cyc_extract_j
 		b->particles[k] = particle;
 		w->slot[k] = (int32_t)*cursor;
 		cyc_particle_position_px(&b->at_px[2 * k], &b->at_px[2 * k + 1], p, ts, i_tilt, particle);
-		b->R_img_ref[k] =
-			cyc_mat3_mul(p->linear, j->o->apply_orientations ? particle->R_tomo_ref : particle->R_tomo_part);
+		b->R_img_ref[k] = cyc__extract_orientation(j->o, p, particle);
 		b->turns_per_k2[k] = cyc_turns_per_k2(cyc_particle_extra_defocus_A(p, ts, particle), ts->voltage_kV,
 		                                      pixel_size_A, j->o->box_px);
 	}
@@ -392,7 +400,9 @@ static cyc_status do_pass(cyc_extract_job *j, cyc_extract_work *w, int32_t i_ser
 		w->offset[k] = count;
 		count += (floats_of_particle(j, w->particles[k]) + 15) / 16 * 16;
 	}
-	if (count > w->data_count) {
+	/* A large block is had anew: what the tilts do not reach of Fourier volumes is never taken from the
+	 * system. */
+	if (count > w->data_count || count * sizeof *w->data >= CYC_MAPPED_BYTES) {
 		cyc_free(w->data);
 		w->data = NULL;
 		w->data_count = 0;
