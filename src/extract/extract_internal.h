@@ -15,8 +15,8 @@ typedef struct {
 	int32_t *n_visible;       /**< n_particles */
 	bool *is_kept;            /**< n_particles */
 	int64_t n_kept, n_images; /**< of the kept */
-	double height_frac;       /**< of the planes of the images in the Fourier volumes, the highest: sin(tilt),
-	                             where orientations are not applied */
+	double height_frac;       /**< 3D volumes: largest |z| of all images' planes in Fourier space, 1 at the
+	                             Nyquist frequency; sin(highest tilt) if orientations are not applied */
 } cyc_extract_selection;
 static inline const uint8_t *cyc__visible(const cyc_extract_selection *s, int64_t i)
 {

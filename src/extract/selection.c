@@ -35,7 +35,7 @@ static cyc_status select_series(cyc_extract_job *j, int32_t i_series)
 			bool is_visible = cyc_is_visible(ts, x, y, j->box.margin_px);
 			s->visible[s->first[i] + (size_t)f] = is_visible;
 			s->n_visible[i] += is_visible;
-			if (!is_visible) continue;
+			if (!is_visible || j->o->stacks) continue;
 			cyc_mat3 R = cyc__extract_orientation(j->o, &p, particle);
 			s->height_frac = fmax(s->height_frac, hypot(R.m[0][2], R.m[1][2]));
 		}

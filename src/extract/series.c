@@ -30,7 +30,6 @@ struct cyc_extract_work {
 	int64_t n, capacity;
 	size_t *offset; /* of each particle's floats in `data` */
 	float *data;
-	size_t data_count;
 	/* 3D only. */
 	cyc_fft2 *fft2;
 	cyc_fft3 **fft3; /* n_threads: particles are shared out, not the planes of one */
@@ -161,11 +160,11 @@ void cyc__extract_work_destroy(cyc_extract_work **p)
 	*p = NULL;
 }
 
-/* Of the bytes of a pass, those that are written to. */
+/* Of the bytes of a pass, those that are written to: of volumes, the planes below the highest tilt. */
 static double reached_bytes(double pass, const cyc_extract_job *j)
 {
 	if (j->o->stacks || pass < CYC_MAPPED_BYTES) return pass;
-	/* Planes and pages that are reached in part, at both ends. */
+	/* At both ends planes, and pages of 2 MB, that are reached in part. */
 	double c = j->crop_px, pages = 4e6 / (4.0 * (double)cyc__volume_sums(j->crop_px));
 	return pass * fmin(j->selection.height_frac + 4 / c + pages, 1);
 }
@@ -183,8 +182,10 @@ double cyc__extract_memory_bytes(const cyc_extract_job *j)
 	int n = cyc_n_workers(most, j->o->n_threads);
 	double threads = cyc_n_workers(CYC_TILT_BATCH_MOST, j->o->n_threads) * fmax(8.1 * S * S, 8.1 * s * s) +
 	                 (j->o->stacks ? 0 : n * 4 * s * s);
-	/* Of each thread a volume, its transform and the weights, as large as the volume. */
-	double volume = j->o->stacks ? 0 : n * (12 * c * c * c + cyc_fft3_bytes(j->crop_px, 1));
+	/* Of each thread a volume, its transform and the weights, as large as the volume; sums that are weighed.
+	 */
+	double weighed = j->o->cone_weight ? 4.0 * (double)cyc__volume_sums(j->crop_px) : 0;
+	double volume = j->o->stacks ? 0 : n * (12 * c * c * c + weighed + cyc_fft3_bytes(j->crop_px, 1));
 	return CYC_PROGRAM_BYTES + image + reached_bytes(pass, j) + batch + threads + volume + 20 * S * S;
 }
 
@@ -400,17 +401,11 @@ static cyc_status do_pass(cyc_extract_job *j, cyc_extract_work *w, int32_t i_ser
 		w->offset[k] = count;
 		count += (floats_of_particle(j, w->particles[k]) + 15) / 16 * 16;
 	}
-	/* A large block is had anew: what the tilts do not reach of Fourier volumes is never taken from the
-	 * system. */
-	if (count > w->data_count || count * sizeof *w->data >= CYC_MAPPED_BYTES) {
-		cyc_free(w->data);
-		w->data = NULL;
-		w->data_count = 0;
-		CYC_TRY(cyc_alloc_(&w->data, count, sizeof *w->data, "images of particles"));
-		w->data_count = count;
-	} else {
-		CYC_TRY(cyc_clear(w->data, count * sizeof *w->data, j->o->n_threads));
-	}
+	/* Allocated for each pass, not cleared: the parts of Fourier volumes that no tilt reaches then take no
+	 * memory. */
+	cyc_free(w->data);
+	w->data = NULL;
+	CYC_TRY(cyc_alloc_(&w->data, count, sizeof *w->data, "images of particles"));
 	CYC_TRY(cyc_alloc(&used, (size_t)j->particles->n_optics + 1, sizeof *used));
 	cyc_optics_used(used, j->particles, i_series);
 	for (int32_t f = 0; f < ts->n_tilts; f++) {

@@ -5,6 +5,7 @@
 
 /* Of a residue, by the density of its packing: backbone and side chain, and the C-alpha once more. */
 static const double RESIDUES_PER_A3 = 0.8 / 134, ATOMS_OF_RESIDUE = 8;
+
 double cyc_simulate_memory_bytes(const cyc_simulate_options *o)
 {
 	cyc_memory_plan m = { 0 };

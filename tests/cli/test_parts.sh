@@ -31,7 +31,7 @@ run() { # KIND FOLDER OPTIONS...
 }
 
 numbers="1 2 5"
-[ -z "${CYCLOTOMO_FEW_WAYS:-}" ] || numbers=5
+[ -z "${CYCLOTOMO_FEW_WAYS:-}" ] || numbers=5 # set under sanitizers
 for kind in ctfrefine aberrations polish extract volumes; do
 	run $kind whole_$kind --j 2 >/dev/null 2>log || fail "$kind"
 	results whole_$kind >wanted

@@ -46,6 +46,7 @@ fresh one
 ways="2 3 6"
 if command -v mpirun >/dev/null && [ -e "$(dirname "$bin")/libcyclotomo_mpi.so" ]; then ways="$ways 0"
 else echo "skipped: by MPI: no mpirun, or no plug-in"; fi
+# Set under sanitizers, where one number of ranks reaches the same code.
 [ -z "${CYCLOTOMO_FEW_WAYS:-}" ] || ways=3
 for n in $ways; do
 	fresh several
