@@ -179,9 +179,8 @@ typedef cyc_status (*cyc_task)(void *arg, int64_t i, int i_thread);
  * threads have 0 there, too.
  */
 CYC_MUST_CHECK cyc_status cyc_parallel_for(int64_t n, int n_threads, cyc_task task, void *arg);
-/** memcpy() of large memory, and setting it to zero bytes, by n_threads threads: pieces of a megabyte. */
+/** memcpy() of large memory by n_threads threads: pieces of a megabyte. */
 CYC_MUST_CHECK cyc_status cyc_copy(void *to, const void *from, size_t n_bytes, int n_threads);
-CYC_MUST_CHECK cyc_status cyc_clear(void *to, size_t n_bytes, int n_threads);
 /** How this process has used its threads so far. */
 typedef struct {
 	double loops_s;   /**< wall time in cyc_parallel_for(); the rest of a run is one thread's */

@@ -293,7 +293,7 @@ enum { PIECE = 1 << 20 };
 
 typedef struct {
 	char *to;
-	const char *from; /* NULL: zeros */
+	const char *from;
 	size_t n;
 } copying;
 
@@ -302,8 +302,7 @@ static cyc_status copy_task(void *arg, int64_t i, int i_thread)
 	(void)i_thread;
 	const copying *c = arg;
 	size_t first = (size_t)i * PIECE, n = c->n - first < PIECE ? c->n - first : PIECE;
-	if (c->from) memcpy(c->to + first, c->from + first, n);
-	else memset(c->to + first, 0, n);
+	memcpy(c->to + first, c->from + first, n);
 	return CYC_OK;
 }
 
@@ -311,11 +310,6 @@ cyc_status cyc_copy(void *to, const void *from, size_t n_bytes, int n_threads)
 {
 	copying c = { to, from, n_bytes };
 	return cyc_parallel_for((int64_t)((n_bytes + PIECE - 1) / PIECE), n_threads, copy_task, &c);
-}
-
-cyc_status cyc_clear(void *to, size_t n_bytes, int n_threads)
-{
-	return cyc_copy(to, NULL, n_bytes, n_threads);
 }
 
 void cyc_thread_usage_get(cyc_thread_usage *out)
