@@ -183,9 +183,11 @@ CYC_MUST_CHECK cyc_status cyc_parallel_for(int64_t n, int n_threads, cyc_task ta
 CYC_MUST_CHECK cyc_status cyc_copy(void *to, const void *from, size_t n_bytes, int n_threads);
 /** How this process has used its threads so far. */
 typedef struct {
-	double loops_s;   /**< wall time in cyc_parallel_for(); the rest of a run is one thread's */
-	double busy_s;    /**< time that threads spent on items of loops, all threads together */
-	double full_s;    /**< wall time in which all threads that a loop was given were at work */
+	double loops_s; /**< wall time in cyc_parallel_for(); the rest of a run is one thread's */
+	double busy_s;  /**< time that threads spent on items of loops, all threads together */
+	/** Wall time in which as many threads were at work as a loop was given at most: in loops, alone between
+	 * them, or reading ahead. */
+	double full_s;
 	int most_threads; /**< of any loop */
 } cyc_thread_usage;
 void cyc_thread_usage_get(cyc_thread_usage *out);

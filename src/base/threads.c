@@ -83,10 +83,6 @@ typedef struct {
 	int64_t failed_item;
 	cyc_status status;
 	cyc_error error;
-	int n_threads;       /* that it is for */
-	atomic_int n_joined; /* of them, so far */
-	/* Between these all that joined are at work; the end is negative, so that the first is the largest. */
-	atomic_int_least64_t last_start_ns, first_end_ns;
 } loop;
 
 static _Thread_local bool t_in_task;
@@ -114,17 +110,25 @@ static void run_items(loop *l, int i_thread)
 }
 
 /*
- * Threads that wait for loops: made when a loop first wants as many, and kept. A loop is offered to the first
- * n_wanted of them; those that wake up after its last item was taken find it withdrawn.
+ * Threads that wait for loops: made when a loop first wants as many, and kept. One loop at a time is offered
+ * to the first n_wanted of them. A thread joins and leaves by changing `state`, without a lock: on 64
+ * processors they would queue for it longer than many loops last. One that comes after the last item was
+ * taken finds the loop closed, and does not touch it: it may be gone.
+ *
+ * Threads without work look out for the next loop for a moment before they sleep (patience_ns): a job is
+ * thousands of loops of milliseconds with little between them, and to be woken takes a tenth of one.
  */
+enum { INSIDE = 0xffff, OPEN = 0x10000, NUMBER_STEP = 0x20000 };
 static struct {
-	pthread_mutex_t lock;
+	atomic_uint_least64_t state; /* threads inside, OPEN, and the number of the loop in the bits above */
+	loop *_Atomic offer;         /* its loop, valid for those inside */
+	atomic_int n_wanted;
+	atomic_bool is_used;   /* by a loop that has not returned */
+	atomic_int n_sleeping; /* threads of the pool */
+	atomic_bool is_waited; /* somebody sleeps until the last one has left */
+	pthread_mutex_t lock;  /* of sleeping and waking, and of n_threads */
 	pthread_cond_t offered, left;
 	int n_threads;
-	loop *offer; /* NULL: none */
-	uint64_t number;
-	int n_wanted, n_inside;
-	bool is_used; /* by a loop that has not returned */
 } g_pool = { .lock = PTHREAD_MUTEX_INITIALIZER,
 	         .offered = PTHREAD_COND_INITIALIZER,
 	         .left = PTHREAD_COND_INITIALIZER };
@@ -139,42 +143,169 @@ static int64_t now_ns(void)
 	return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
 }
 
-static void keep_largest(atomic_int_least64_t *at, int64_t value)
+/*
+ * Threads at work (bits below ALL), and how many all are (from ALL on). Time with all at work is the sum of
+ * the moments at which their number falls below all, less those at which it reaches it: they take turns, so
+ * what a thread adds late is still right. Moments are counted from so long ago that a sum in which one is
+ * missing cannot be taken for a time.
+ */
+static const uint64_t ALL = (uint64_t)1 << 32;
+static const int64_t LONG_AGO_NS = (int64_t)1 << 58; /* nine years */
+static atomic_uint_least64_t g_at_work = 1;          /* the thread that starts the others */
+
+static void all_are_at_work(bool begins)
 {
-	int_least64_t old = atomic_load(at);
-	while (old < value && !atomic_compare_exchange_weak(at, &old, value)) {
+	int64_t now = now_ns() + LONG_AGO_NS;
+	atomic_fetch_add(&g_full_ns, begins ? -now : now);
+}
+
+void cyc_work_begin(void)
+{
+	uint64_t before = atomic_fetch_add(&g_at_work, 1);
+	if (before % ALL + 1 == before / ALL) all_are_at_work(true);
+}
+
+void cyc_work_end(void)
+{
+	uint64_t before = atomic_fetch_sub(&g_at_work, 1);
+	if (before % ALL == before / ALL) all_are_at_work(false);
+}
+
+static void expect_threads(int n)
+{
+	uint64_t before = atomic_load(&g_at_work);
+	do
+		if (n < 1 || before / ALL >= (uint64_t)n) return;
+	while (!atomic_compare_exchange_weak(&g_at_work, &before, (uint64_t)n * ALL + before % ALL));
+	bool were_all = before / ALL > 0 && before % ALL >= before / ALL, are_all = before % ALL >= (uint64_t)n;
+	if (were_all != are_all) all_are_at_work(are_all);
+}
+
+static int64_t full_ns(void)
+{
+	for (;;) {
+		uint64_t at_work = atomic_load(&g_at_work);
+		bool are_all = at_work / ALL > 0 && at_work % ALL >= at_work / ALL;
+		int64_t sum = atomic_load(&g_full_ns) + (are_all ? now_ns() + LONG_AGO_NS : 0);
+		/* Else a thread has changed one of them and not yet the other. */
+		if (sum > -LONG_AGO_NS / 2 && sum < LONG_AGO_NS / 2) return sum > 0 ? sum : 0;
 	}
 }
 
 static void run_timed(loop *l, int i_thread)
 {
 	int64_t start = now_ns();
-	atomic_fetch_add(&l->n_joined, 1);
-	keep_largest(&l->last_start_ns, start);
 	run_items(l, i_thread);
-	int64_t end = now_ns();
-	keep_largest(&l->first_end_ns, -end);
-	atomic_fetch_add(&g_busy_ns, end - start);
+	atomic_fetch_add(&g_busy_ns, now_ns() - start);
+}
+
+/* How long to look out for what others do: not at all where there are not processors for all. */
+static const int64_t PATIENCE_NS = 50 * 1000;
+static atomic_int_least64_t g_patience_ns;
+
+static void look_away(void)
+{
+#if defined __x86_64__ || defined __i386__
+	__builtin_ia32_pause();
+#elif defined __aarch64__
+	__asm__ volatile("yield");
+#endif
+}
+
+/* Whether a loop with another number than `seen` is open; after a moment's looking out. */
+static bool is_offered(uint64_t *state, uint64_t seen)
+{
+	*state = atomic_load(&g_pool.state);
+	return (*state & OPEN) && *state / NUMBER_STEP != seen;
+}
+
+static bool look_out(uint64_t *state, uint64_t seen)
+{
+	enum { LOOKS_A_TIME = 16 };
+	int64_t until = now_ns() + atomic_load(&g_patience_ns);
+	do
+		for (int i = 0; i < LOOKS_A_TIME; i++) {
+			if (is_offered(state, seen)) return true;
+			look_away();
+		}
+	while (now_ns() < until);
+	return false;
+}
+
+/* The number is looked at after n_sleeping has grown, and loops are opened before n_sleeping is read: no
+ * thread sleeps through a loop that nobody wakes it for. */
+static void sleep_until_offered(uint64_t *state, uint64_t seen)
+{
+	pthread_mutex_lock(&g_pool.lock);
+	atomic_fetch_add(&g_pool.n_sleeping, 1);
+	while (!is_offered(state, seen)) pthread_cond_wait(&g_pool.offered, &g_pool.lock);
+	atomic_fetch_sub(&g_pool.n_sleeping, 1);
+	pthread_mutex_unlock(&g_pool.lock);
+}
+
+static void leave(void)
+{
+	uint64_t before = atomic_fetch_sub(&g_pool.state, 1);
+	if ((before & INSIDE) != 1 || !atomic_load(&g_pool.is_waited)) return;
+	pthread_mutex_lock(&g_pool.lock);
+	pthread_cond_signal(&g_pool.left);
+	pthread_mutex_unlock(&g_pool.lock);
 }
 
 static void *worker(void *p)
 {
 	int me = (int)(intptr_t)p; /* from 1 */
-	uint64_t seen = 0;
-	pthread_mutex_lock(&g_pool.lock);
+	uint64_t seen = 0, state;
 	for (;;) {
-		while (!g_pool.offer || g_pool.number == seen || me > g_pool.n_wanted)
-			pthread_cond_wait(&g_pool.offered, &g_pool.lock);
-		loop *l = g_pool.offer;
-		seen = g_pool.number;
-		g_pool.n_inside++;
-		pthread_mutex_unlock(&g_pool.lock);
-		run_timed(l, me);
+		if (!look_out(&state, seen)) sleep_until_offered(&state, seen);
+		bool is_wanted = me <= atomic_load(&g_pool.n_wanted);
+		/* Joining succeeds only while that loop is open, so n_wanted was its. */
+		if (is_wanted && !atomic_compare_exchange_strong(&g_pool.state, &state, state + 1)) continue;
+		seen = state / NUMBER_STEP;
+		if (!is_wanted) continue;
+		cyc_work_begin();
+		run_timed(atomic_load(&g_pool.offer), me);
+		cyc_work_end();
 		cyc_error_clear();
-		pthread_mutex_lock(&g_pool.lock);
-		if (--g_pool.n_inside == 0) pthread_cond_signal(&g_pool.left);
+		leave();
 	}
 	return NULL;
+}
+
+static void offer_loop(loop *l, int n_wanted)
+{
+	atomic_store(&g_pool.offer, l);
+	atomic_store(&g_pool.n_wanted, n_wanted);
+	/* Closed and empty: nobody else changes it. */
+	uint64_t number = atomic_load(&g_pool.state) / NUMBER_STEP + 1;
+	atomic_store(&g_pool.state, number * NUMBER_STEP + OPEN);
+	if (atomic_load(&g_pool.n_sleeping) == 0) return;
+	pthread_mutex_lock(&g_pool.lock);
+	pthread_cond_broadcast(&g_pool.offered);
+	pthread_mutex_unlock(&g_pool.lock);
+}
+
+static void wait_for_others(void)
+{
+	for (int64_t until = now_ns() + atomic_load(&g_patience_ns); now_ns() < until;) {
+		if ((atomic_load(&g_pool.state) & INSIDE) == 0) return;
+		look_away();
+	}
+	pthread_mutex_lock(&g_pool.lock);
+	atomic_store(&g_pool.is_waited, true);
+	while ((atomic_load(&g_pool.state) & INSIDE) > 0) pthread_cond_wait(&g_pool.left, &g_pool.lock);
+	atomic_store(&g_pool.is_waited, false);
+	pthread_mutex_unlock(&g_pool.lock);
+}
+
+/* No more may join; those inside finish their items. */
+static void withdraw_loop(void)
+{
+	atomic_fetch_and(&g_pool.state, ~(uint64_t)OPEN);
+	if ((atomic_load(&g_pool.state) & INSIDE) == 0) return;
+	cyc_work_end();
+	wait_for_others();
+	cyc_work_begin();
 }
 
 /* A forked process has none of the threads, whatever state the pool was in. */
@@ -183,9 +314,13 @@ static void reset_in_child(void)
 	pthread_mutex_init(&g_pool.lock, NULL);
 	pthread_cond_init(&g_pool.offered, NULL);
 	pthread_cond_init(&g_pool.left, NULL);
-	g_pool.n_threads = g_pool.n_wanted = g_pool.n_inside = 0;
-	g_pool.offer = NULL;
-	g_pool.is_used = false;
+	g_pool.n_threads = 0;
+	atomic_store(&g_pool.state, 0);
+	atomic_store(&g_pool.n_wanted, 0);
+	atomic_store(&g_pool.n_sleeping, 0);
+	atomic_store(&g_pool.is_waited, false);
+	atomic_store(&g_pool.is_used, false);
+	atomic_store(&g_at_work, atomic_load(&g_at_work) / ALL * ALL + 1);
 }
 
 static void register_reset(void) { pthread_atfork(NULL, NULL, reset_in_child); }
@@ -228,34 +363,33 @@ static void start_threads(int n)
 	has_warned = has_warned || g_pool.n_threads < n;
 }
 
+static void have_threads(int n)
+{
+	pthread_mutex_lock(&g_pool.lock);
+	if (g_pool.n_threads < n) {
+		start_threads(n);
+		bool are_enough = g_pool.n_threads < cyc_n_processors();
+		atomic_store(&g_patience_ns, are_enough ? PATIENCE_NS : 0);
+	}
+	pthread_mutex_unlock(&g_pool.lock);
+}
+
 /* Run a loop on this thread and n_extra others; on this one alone while another thread's loop has them. */
 static void run_loop(loop *l, int n_extra)
 {
-	bool is_shared = false;
+	bool is_free = false,
+		 is_shared = n_extra > 0 && atomic_compare_exchange_strong(&g_pool.is_used, &is_free, true);
 	int64_t start = now_ns();
-	if (n_extra > 0) {
-		pthread_mutex_lock(&g_pool.lock);
-		if (!g_pool.is_used) {
-			start_threads(n_extra);
-			is_shared = g_pool.is_used = true;
-			g_pool.offer = l;
-			g_pool.number++;
-			g_pool.n_wanted = n_extra;
-			pthread_cond_broadcast(&g_pool.offered);
-		}
-		pthread_mutex_unlock(&g_pool.lock);
+	if (is_shared) {
+		have_threads(n_extra);
+		offer_loop(l, n_extra);
 	}
 	run_timed(l, 0);
 	if (is_shared) {
-		pthread_mutex_lock(&g_pool.lock);
-		g_pool.offer = NULL;
-		while (g_pool.n_inside > 0) pthread_cond_wait(&g_pool.left, &g_pool.lock);
-		g_pool.is_used = false;
-		pthread_mutex_unlock(&g_pool.lock);
+		withdraw_loop();
+		atomic_store(&g_pool.is_used, false);
 	}
 	atomic_fetch_add(&g_loops_ns, now_ns() - start);
-	int64_t full = -atomic_load(&l->first_end_ns) - atomic_load(&l->last_start_ns);
-	if (full > 0 && atomic_load(&l->n_joined) >= l->n_threads) atomic_fetch_add(&g_full_ns, full);
 	int most = atomic_load(&g_most_threads);
 	while (most < n_extra + 1 && !atomic_compare_exchange_weak(&g_most_threads, &most, n_extra + 1)) {
 	}
@@ -273,9 +407,8 @@ cyc_status cyc_parallel_for(int64_t n, int n_threads, cyc_task task, void *arg)
 		}
 		return CYC_OK;
 	}
-	loop l = {
-		.task = task, .arg = arg, .n = n, .status = CYC_OK, .n_threads = n_threads, .first_end_ns = INT64_MIN
-	};
+	loop l = { .task = task, .arg = arg, .n = n, .status = CYC_OK };
+	expect_threads(n_threads);
 	pthread_mutex_init(&l.lock, NULL);
 	run_loop(&l, cyc_n_workers(n, n_threads) - 1);
 	pthread_mutex_destroy(&l.lock);
@@ -315,7 +448,7 @@ cyc_status cyc_copy(void *to, const void *from, size_t n_bytes, int n_threads)
 void cyc_thread_usage_get(cyc_thread_usage *out)
 {
 	out->loops_s = 1e-9 * (double)atomic_load(&g_loops_ns);
-	out->full_s = 1e-9 * (double)atomic_load(&g_full_ns);
+	out->full_s = 1e-9 * (double)full_ns();
 	out->busy_s = 1e-9 * (double)atomic_load(&g_busy_ns);
 	out->most_threads = atomic_load(&g_most_threads);
 }

@@ -151,7 +151,10 @@ static void forget(request *q)
 
 static void wait(cyc_read_ahead *r)
 {
-	if (r->is_running) pthread_join(r->thread, NULL);
+	if (!r->is_running) return;
+	cyc_work_end();
+	pthread_join(r->thread, NULL);
+	cyc_work_begin();
 	r->is_running = false;
 }
 
@@ -166,10 +169,25 @@ void cyc_read_ahead_destroy(cyc_read_ahead **p)
 	*p = NULL;
 }
 
+bool cyc_read_ahead_is(const cyc_read_ahead *r, const cyc_tilt_series *ts, int32_t i_tilt)
+{
+	if (!r || !r->is_running) return false;
+	const cyc_known_image *is = &r->request.of;
+	return is->i_tilt == i_tilt && is->section == ts->image_section[i_tilt] &&
+	       strcmp(is->path, ts->image_path[i_tilt]) == 0 && strcmp(is->series, ts->name) == 0;
+}
+
+void cyc_read_ahead_drop(cyc_read_ahead *r)
+{
+	if (r) wait(r);
+}
+
 static void *read_it(void *arg)
 {
 	cyc_read_ahead *r = arg;
+	cyc_work_begin();
 	r->status = make(&r->image, &r->request);
+	cyc_work_end();
 	if (r->status != CYC_OK) r->error = *cyc_error_get();
 	cyc_error_clear();
 	return NULL;
@@ -206,13 +224,9 @@ cyc_status cyc_read_ahead_take(bool *found, cyc_ready_image *out, cyc_read_ahead
 {
 	cyc_status st = CYC_OK;
 	*found = false;
-	if (!r || !r->is_running) goto done;
-	wait(r);
-	const cyc_known_image *is = &r->request.of;
-	if (is->i_tilt != i_tilt || is->section != ts->image_section[i_tilt] ||
-	    strcmp(is->path, ts->image_path[i_tilt]) != 0 || strcmp(is->series, ts->name) != 0)
-		goto done;
-	*found = true;
+	*found = cyc_read_ahead_is(r, ts, i_tilt);
+	cyc_read_ahead_drop(r);
+	if (!*found) goto done;
 	if (r->status != CYC_OK) {
 		cyc_error_set(&r->error);
 		st = cyc_error_frame(r->status, __FILE__, __LINE__, __func__);

@@ -1,10 +1,11 @@
 /**
  * @file read_ahead.h
- * The next tilt image is read and mended on a thread of its own while the one before is worked on: disks and
- * file servers are slow, and most of this is work for one thread.
+ * The next tilt images are read and mended, each on a thread of its own, while the one before is worked on:
+ * disks and file servers are slow, and most of this is work for one thread, which many threads would wait
+ * for.
  *
- * The thread works on a copy of what it needs of the tilt series, changes nothing else, and logs nothing; who
- * takes the image does that. So results, messages and their order are those of reading image after image.
+ * Such a thread works on a copy of what it needs of the tilt series, changes nothing else, and logs nothing;
+ * who takes the image does that. So results, messages and their order are those of reading image after image.
  */
 #ifndef CYC_READ_AHEAD_H
 #define CYC_READ_AHEAD_H
@@ -36,6 +37,10 @@ typedef struct cyc_read_ahead cyc_read_ahead;
  * @return CYC_E_NOMEM. Where no thread can be started nothing is read ahead, which is no failure
  */
 CYC_MUST_CHECK cyc_status cyc_read_ahead_start(cyc_read_ahead **r, const cyc_tilt_series *ts, int32_t i_tilt);
+/** Whether row i_tilt of this series is under way. @param[in] r  NULL: nothing is */
+bool cyc_read_ahead_is(const cyc_read_ahead *r, const cyc_tilt_series *ts, int32_t i_tilt);
+/** Wait for what is under way, and forget it. @param[in] r  may be NULL */
+void cyc_read_ahead_drop(cyc_read_ahead *r);
 /**
  * Wait for the image under way, and take it if it is this one: out->pixels and the room of the reader are
  * exchanged. Another one is dropped.

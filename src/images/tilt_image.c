@@ -142,13 +142,22 @@ static void tell_image(const cyc_tilt_series *ts, int32_t i_tilt, const cyc_read
 	tell_series(ts);
 }
 
-/* The image that was read ahead if it is this one, else read now. */
+int cyc_n_readers(int n_threads)
+{
+	enum { THREADS_OF_READER = 12 };
+	int n = n_threads > 1 ? 1 + n_threads / THREADS_OF_READER : 0;
+	return n < CYC_MOST_READERS ? n : CYC_MOST_READERS;
+}
+
+/* The image that was read ahead if there is one of them, else read now. */
 static cyc_status take_image(cyc_tilt_image *t, const cyc_tilt_series *ts, int32_t i_tilt)
 {
 	cyc_status st = CYC_OK;
-	bool found;
+	bool found = false;
 	cyc_ready_image image = { .pixels = t->pixels, .count = t->count };
-	st = cyc_read_ahead_take(&found, &image, t->ahead, ts, i_tilt);
+	for (int k = 0; k < CYC_MOST_READERS && !found; k++)
+		if (cyc_read_ahead_is(t->ahead[k], ts, i_tilt))
+			st = cyc_read_ahead_take(&found, &image, t->ahead[k], ts, i_tilt);
 	if (!found) st = cyc_ready_image_make(&image, ts, i_tilt);
 	/* Room may have been exchanged. */
 	t->pixels = image.pixels;
@@ -161,13 +170,39 @@ done:
 	return st;
 }
 
-/* The next row that a pass over the series wants. */
-static cyc_status read_ahead(cyc_tilt_image *t, const cyc_tilt_series *ts, int32_t i_tilt)
+static bool is_under_way(const cyc_tilt_image *t, const cyc_tilt_series *ts, int32_t row)
+{
+	for (int k = 0; k < CYC_MOST_READERS; k++)
+		if (cyc_read_ahead_is(t->ahead[k], ts, row)) return true;
+	return false;
+}
+
+/* A reader that has none of n wanted rows, of which one is not under way. */
+static int free_reader(const cyc_tilt_image *t, const cyc_tilt_series *ts, const int32_t *wanted, int n)
+{
+	int k = 0, i = 0;
+	while (i < n)
+		if (cyc_read_ahead_is(t->ahead[k], ts, wanted[i])) {
+			k++;
+			i = 0;
+		} else i++;
+	return k;
+}
+
+/* The next rows that a pass over the series wants, n_readers at most. */
+static cyc_status read_ahead(cyc_tilt_image *t, const cyc_tilt_series *ts, int32_t i_tilt, int n_readers)
 {
 	cyc_status st = CYC_OK;
-	int32_t next = i_tilt + 1;
-	while (next < ts->n_tilts && ts->tilts[next].scale == 0) next++;
-	if (next < ts->n_tilts && !find(t->cache, ts, next)) CYC_TRY(cyc_read_ahead_start(&t->ahead, ts, next));
+	int32_t wanted[CYC_MOST_READERS];
+	int n = 0;
+	for (int32_t f = i_tilt + 1; f < ts->n_tilts && n < n_readers; f++)
+		if (ts->tilts[f].scale != 0) wanted[n++] = f;
+	for (int i = 0; i < n; i++) {
+		if (find(t->cache, ts, wanted[i]) || is_under_way(t, ts, wanted[i])) continue;
+		int k = free_reader(t, ts, wanted, n);
+		cyc_read_ahead_drop(t->ahead[k]);
+		CYC_TRY(cyc_read_ahead_start(&t->ahead[k], ts, wanted[i]));
+	}
 done:
 	return st;
 }
@@ -196,7 +231,7 @@ cyc_status cyc_tilt_image_load(cyc_tilt_image *t, cyc_backend *be, const cyc_til
 		t->cache->n_kept++;
 	} else {
 		CYC_TRY(take_image(t, ts, i_tilt));
-		if (t->reads_ahead && cyc_backend_n_threads(be) > 1) CYC_TRY(read_ahead(t, ts, i_tilt));
+		if (t->reads_ahead) CYC_TRY(read_ahead(t, ts, i_tilt, cyc_n_readers(cyc_backend_n_threads(be))));
 		if (t->cache) CYC_TRY(keep(t->cache, ts, i_tilt, t, count, cyc_backend_n_threads(be)));
 	}
 	CYC_TRY(cyc_buffer_upload(t->device, t->pixels, (size_t)count * sizeof(float)));
@@ -206,7 +241,7 @@ done:
 
 void cyc_tilt_image_deinit(cyc_tilt_image *t)
 {
-	cyc_read_ahead_destroy(&t->ahead);
+	for (int k = 0; k < CYC_MOST_READERS; k++) cyc_read_ahead_destroy(&t->ahead[k]);
 	cyc_buffer_destroy(&t->device);
 	cyc_free(t->pixels);
 	t->pixels = NULL;

@@ -8,6 +8,11 @@
 #include "cyclotomo/tilt.h"
 #include "images/known_images.h"
 
+/** Most images of a series that are read ahead at a time. */
+enum { CYC_MOST_READERS = 8 };
+/** How many are where n_threads work on an image: to read and mend one takes a twelfth of the work on it. */
+int cyc_n_readers(int n_threads);
+
 /**
  * Start from a zeroed struct; buffers grow with the largest image.
  */
@@ -19,10 +24,10 @@ typedef struct {
 		variance; /**< of the pixels of the image just loaded about their local mean; 0: a constant image */
 	cyc_known_key known;           /**< of the image just loaded */
 	struct cyc_image_cache *cache; /**< images kept from an earlier reading, or NULL. Borrowed */
-	bool
-		reads_ahead; /**< while an image is worked on, the next one of the series that is not excluded is read
-	                    by a thread more, where the backend has several: for passes over all tilts in order */
-	struct cyc_read_ahead *ahead; /**< NULL: nothing was read ahead so far */
+	bool reads_ahead; /**< while an image is worked on, the next ones of the series that are not excluded are
+	                     read by threads more, where the backend has several: for passes over all tilts in
+	                     order */
+	struct cyc_read_ahead *ahead[CYC_MOST_READERS]; /**< NULL: not used so far */
 } cyc_tilt_image;
 /**
  * Read row i_tilt of an open series. Pixels that are no data are replaced by noise unless the series says

@@ -15,9 +15,10 @@ double cyc_image_bytes(int32_t nx, int32_t ny, int32_t window_px, int n_threads)
 		   n_down = fmax(2.0 * ny / window_px, 1);
 	double reading = 2 * image,
 		   noise = 4 * area * n_down + cyc_n_workers((int64_t)n_down, n_threads) * 8 * area;
-	/* On the device and on the host; with several threads the next one is read while this one is worked on.
+	/* On the device and on the host; with several threads the next ones are read while this one is worked on.
 	 */
-	return 8 * image + (n_threads > 1 ? 4 * image + reading + noise : fmax(reading, noise));
+	return 8 * image +
+	       (n_threads > 1 ? cyc_n_readers(n_threads) * (4 * image + reading) + noise : fmax(reading, noise));
 }
 
 double cyc_prediction_pass_bytes(const cyc_project_size *p, int32_t window_px, bool has_quadrature,

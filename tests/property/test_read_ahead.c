@@ -48,12 +48,14 @@ static void keep_log(void *user, cyc_log_level level, const char *text)
 }
 
 /* A pass over the series; hashes of the images, 0 of those that are left out. */
-static void pass(uint64_t hash[N_TILTS], bool reads_ahead, const int32_t *order, int32_t n)
+static void pass(uint64_t hash[N_TILTS], int n_readers, const int32_t *order, int32_t n)
 {
 	cyc_tomogram_set *t = open_project();
 	cyc_backend *be;
-	cyc_tilt_image image = { .reads_ahead = reads_ahead };
-	ASSERT_OK(cyc_backend_open(&be, "cpu", 2));
+	cyc_tilt_image image = { .reads_ahead = n_readers > 0 };
+	int n_threads = 2;
+	while (cyc_n_readers(n_threads) < n_readers) n_threads++;
+	ASSERT_OK(cyc_backend_open(&be, "cpu", n_threads));
 	g_log[0] = 0;
 	cyc_log_set_sink(keep_log, NULL, CYC_LOG_INFO);
 	memset(hash, 0, N_TILTS * sizeof *hash);
@@ -69,7 +71,7 @@ static void pass(uint64_t hash[N_TILTS], bool reads_ahead, const int32_t *order,
 		ASSERT_OK(cyc_buffer_unmap(image.device));
 	}
 	cyc_log_set_sink(NULL, NULL, CYC_LOG_INFO);
-	assert_int_equal(image.ahead != NULL, reads_ahead);
+	for (int k = 0; k < CYC_MOST_READERS; k++) assert_int_equal(image.ahead[k] != NULL, k < n_readers);
 	/* The series may go before what was read of it. */
 	cyc_tomogram_set_destroy(&t);
 	cyc_tilt_image_deinit(&image);
@@ -83,16 +85,17 @@ static void images_are_the_same(void **state)
 						 JUMPING[N_TILTS] = { 4, 1, 6, 0, 5, 2, 3 };
 	uint64_t wanted[N_TILTS], found[N_TILTS];
 	char log[sizeof g_log];
-	pass(wanted, false, IN_ORDER, N_TILTS);
+	pass(wanted, 0, IN_ORDER, N_TILTS);
 	strcpy(log, g_log);
-	for (int k = 0; k < 5; k++) {
-		pass(found, true, IN_ORDER, N_TILTS);
+	for (int k = 0; k < 6; k++) {
+		int n_readers = 1 + k % 3;
+		pass(found, n_readers, IN_ORDER, N_TILTS);
 		assert_memory_equal(found, wanted, sizeof found);
 		assert_string_equal(g_log, log);
+		/* What was read ahead in vain is dropped. */
+		pass(found, n_readers, JUMPING, N_TILTS);
+		assert_memory_equal(found, wanted, sizeof found);
 	}
-	/* What was read ahead in vain is dropped. */
-	pass(found, true, JUMPING, N_TILTS);
-	assert_memory_equal(found, wanted, sizeof found);
 	for (int32_t f = 0; f < N_TILTS; f++) assert_int_equal(wanted[f] == 0, f == EXCLUDED);
 }
 
