@@ -151,6 +151,15 @@ CYC_MUST_CHECK cyc_status cyc_fft2_band_create(cyc_fft2_band **out, int32_t nx, 
 void cyc_fft2_band_destroy(cyc_fft2_band **p);
 /** As cyc_fft2_forward(); columns from n_columns on are undefined. */
 void cyc_fft2_band_forward(cyc_cfloat *ft, const cyc_fft2_band *p, float *real);
+/**
+ * Plan for one large image by several threads, rows and columns shared out; the result does not depend on their
+ * number. As cyc_fft2_forward() and cyc_fft2_inverse(), to within rounding. Not thread-safe per plan.
+ */
+typedef struct cyc_fft2_image cyc_fft2_image;
+CYC_MUST_CHECK cyc_status cyc_fft2_image_create(cyc_fft2_image **out, int32_t nx, int32_t ny, int n_threads);
+void cyc_fft2_image_destroy(cyc_fft2_image **p);
+CYC_MUST_CHECK cyc_status cyc_fft2_image_forward(cyc_cfloat *ft, const cyc_fft2_image *p, float *real);
+CYC_MUST_CHECK cyc_status cyc_fft2_image_inverse(float *real, const cyc_fft2_image *p, cyc_cfloat *ft);
 /** Smallest even size >= n whose prime factors are 2, 3, 5 (7): sizes the transform is fast for. */
 int32_t cyc_fft_good_size(int32_t n);
 /** sin(pi x)/(pi x): the transform of a box; its square that of trilinear look-up along one axis. */

@@ -192,16 +192,137 @@ void cyc_fft2_rows_inverse(float *real, const cyc_fft2_rows *p, cyc_cfloat *ft)
 	fftwf_execute_dft_c2r(p->rows, ft + first * (nx / 2 + 1), real + first * nx);
 }
 
-/* ---------------------------------------------------------------- 3D */
+/* ---------------------------------------------------------------- columns of planes */
 
-enum { Z_BATCH = 16 }; /* columns per 1D batch: 16 x 8 bytes = two cache lines of each z plane */
+enum { COLUMN_BATCH = 16 }; /* columns per 1D batch: 16 x 8 bytes = two cache lines of each row or plane */
+
+/* In place, interleaved: element i of column j is columns[i * COLUMN_BATCH + j]. */
+static fftwf_plan plan_columns(cyc_cfloat *columns, int32_t n, int sign)
+{
+	pthread_mutex_lock(&g_planner);
+	fftwf_plan p = fftwf_plan_many_dft(1, &n, COLUMN_BATCH, columns, NULL, COLUMN_BATCH, 1, columns, NULL,
+	                                   COLUMN_BATCH, 1, sign, FFTW_ESTIMATE);
+	pthread_mutex_unlock(&g_planner);
+	return p;
+}
+
+/* ---------------------------------------------------------------- one large image */
+
+struct cyc_fft2_image {
+	int32_t nx, ny;
+	int n_threads;
+	fftwf_plan row_forward, row_inverse, column_forward, column_inverse;
+	cyc_cfloat *columns; /* n_threads x ny x COLUMN_BATCH */
+};
+
+cyc_status cyc_fft2_image_create(cyc_fft2_image **out, int32_t nx, int32_t ny, int n_threads)
+{
+	cyc_status st = CYC_OK;
+	cyc_fft2_image *p = NULL;
+	float *row = NULL;
+	cyc_cfloat *row_ft = NULL;
+	*out = NULL;
+	CYC_TRY(plan_arrays(&row, &row_ft, nx, 1));
+	CYC_CHECK(ny > 0, CYC_E_SHAPE, "a transform of %d x %d pixels", nx, ny);
+	CYC_TRY(cyc_alloc(&p, 1, sizeof *p));
+	*p = (cyc_fft2_image){ .nx = nx, .ny = ny, .n_threads = cyc_n_workers(ny, n_threads) };
+	CYC_TRY(cyc_alloc(&p->columns, (size_t)p->n_threads * (size_t)ny * COLUMN_BATCH, sizeof *p->columns));
+	/* Rows of an image begin anywhere: the plan must not expect them where vectors do. */
+	pthread_mutex_lock(&g_planner);
+	p->row_forward = fftwf_plan_dft_r2c_1d(nx, row, row_ft, FFTW_ESTIMATE | FFTW_UNALIGNED);
+	p->row_inverse = fftwf_plan_dft_c2r_1d(nx, row_ft, row, FFTW_ESTIMATE | FFTW_UNALIGNED);
+	pthread_mutex_unlock(&g_planner);
+	p->column_forward = plan_columns(p->columns, ny, FFTW_FORWARD);
+	p->column_inverse = plan_columns(p->columns, ny, FFTW_BACKWARD);
+	CYC_CHECK(p->row_forward && p->row_inverse && p->column_forward && p->column_inverse, CYC_E_NOMEM,
+	          "FFTW could not plan a transform of %d x %d", nx, ny);
+	*out = p;
+	p = NULL;
+done:
+	cyc_free(row);
+	cyc_free(row_ft);
+	cyc_fft2_image_destroy(&p);
+	return st;
+}
+
+void cyc_fft2_image_destroy(cyc_fft2_image **p)
+{
+	if (!*p) return;
+	destroy_plan((*p)->row_forward);
+	destroy_plan((*p)->row_inverse);
+	destroy_plan((*p)->column_forward);
+	destroy_plan((*p)->column_inverse);
+	cyc_free((*p)->columns);
+	cyc_free(*p);
+	*p = NULL;
+}
+
+typedef struct {
+	const cyc_fft2_image *p;
+	float *real;
+	cyc_cfloat *ft;
+	bool is_forward;
+} image_pass;
+
+static cyc_status image_row_task(void *arg, int64_t y, int i_thread)
+{
+	const image_pass *a = arg;
+	(void)i_thread;
+	float *row = a->real + (size_t)y * (size_t)a->p->nx;
+	cyc_cfloat *row_ft = a->ft + (size_t)y * (size_t)(a->p->nx / 2 + 1);
+	if (a->is_forward) fftwf_execute_dft_r2c(a->p->row_forward, row, row_ft);
+	else fftwf_execute_dft_c2r(a->p->row_inverse, row_ft, row);
+	return CYC_OK;
+}
+
+static cyc_status image_column_task(void *arg, int64_t i, int i_thread)
+{
+	const image_pass *a = arg;
+	size_t ny = (size_t)a->p->ny, half = (size_t)(a->p->nx / 2 + 1), first = (size_t)i * COLUMN_BATCH,
+		   m = half - first < COLUMN_BATCH ? half - first : COLUMN_BATCH;
+	cyc_cfloat *columns = a->p->columns + (size_t)i_thread * ny * COLUMN_BATCH;
+	for (size_t y = 0; y < ny; y++)
+		memcpy(columns + y * COLUMN_BATCH, a->ft + y * half + first, m * sizeof *columns);
+	fftwf_execute_dft(a->is_forward ? a->p->column_forward : a->p->column_inverse, columns, columns);
+	for (size_t y = 0; y < ny; y++)
+		memcpy(a->ft + y * half + first, columns + y * COLUMN_BATCH, m * sizeof *columns);
+	return CYC_OK;
+}
+
+static cyc_status image_columns(image_pass *a)
+{
+	int64_t half = a->p->nx / 2 + 1;
+	return cyc_parallel_for((half + COLUMN_BATCH - 1) / COLUMN_BATCH, a->p->n_threads, image_column_task, a);
+}
+
+cyc_status cyc_fft2_image_forward(cyc_cfloat *ft, const cyc_fft2_image *p, float *real)
+{
+	cyc_status st = CYC_OK;
+	image_pass a = { .p = p, .real = real, .ft = ft, .is_forward = true };
+	CYC_TRY(cyc_parallel_for(p->ny, p->n_threads, image_row_task, &a));
+	CYC_TRY(image_columns(&a));
+done:
+	return st;
+}
+
+cyc_status cyc_fft2_image_inverse(float *real, const cyc_fft2_image *p, cyc_cfloat *ft)
+{
+	cyc_status st = CYC_OK;
+	image_pass a = { .p = p, .real = real, .ft = ft };
+	CYC_TRY(image_columns(&a));
+	CYC_TRY(cyc_parallel_for(p->ny, p->n_threads, image_row_task, &a));
+done:
+	return st;
+}
+
+/* ---------------------------------------------------------------- 3D */
 
 struct cyc_fft3 {
 	int32_t n;
 	int n_threads;
 	cyc_fft2 *plane;
-	fftwf_plan z_forward, z_inverse; /* Z_BATCH interleaved columns, in place, in a thread's buffer */
-	cyc_cfloat *columns;             /* n_threads x n x Z_BATCH */
+	fftwf_plan z_forward, z_inverse; /* COLUMN_BATCH interleaved columns, in place, in a thread's buffer */
+	cyc_cfloat *columns;             /* n_threads x n x COLUMN_BATCH */
 	float *planes;                   /* n_threads x n x n: c2r and r2c destroy or need aligned planes */
 };
 
@@ -210,18 +331,9 @@ static int workers3(int32_t n, int n_threads) { return cyc_n_workers(n, n_thread
 
 double cyc_fft3_bytes(int32_t n, int n_threads)
 {
-	double in_thread = 4.0 * n * (double)n + 8.0 * n * Z_BATCH;
+	double in_thread = 4.0 * n * (double)n + 8.0 * n * COLUMN_BATCH;
 	/* One plane and its transform while the plan is made. */
 	return workers3(n, n_threads) * in_thread + 4.0 * n * (double)n + 8.0 * (double)cyc_half_count2(n);
-}
-
-static fftwf_plan plan_columns(cyc_cfloat *columns, int32_t n, int sign)
-{
-	pthread_mutex_lock(&g_planner);
-	fftwf_plan p = fftwf_plan_many_dft(1, &n, Z_BATCH, columns, NULL, Z_BATCH, 1, columns, NULL, Z_BATCH, 1,
-	                                   sign, FFTW_ESTIMATE);
-	pthread_mutex_unlock(&g_planner);
-	return p;
 }
 
 cyc_status cyc_fft3_create(cyc_fft3 **out, int32_t n, int n_threads)
@@ -234,7 +346,7 @@ cyc_status cyc_fft3_create(cyc_fft3 **out, int32_t n, int n_threads)
 	p->n = n;
 	p->n_threads = n_threads = workers3(n, n_threads);
 	CYC_TRY(cyc_fft2_create(&p->plane, n, n));
-	CYC_TRY(cyc_alloc(&p->columns, (size_t)n_threads * (size_t)n * Z_BATCH, sizeof *p->columns));
+	CYC_TRY(cyc_alloc(&p->columns, (size_t)n_threads * (size_t)n * COLUMN_BATCH, sizeof *p->columns));
 	CYC_TRY(cyc_alloc(&p->planes, (size_t)n_threads * ((size_t)n * (size_t)n + 16), sizeof *p->planes));
 	p->z_forward = plan_columns(p->columns, n, FFTW_FORWARD);
 	p->z_inverse = plan_columns(p->columns, n, FFTW_BACKWARD);
@@ -293,21 +405,22 @@ static cyc_status plane_task(void *arg, int64_t z, int i_thread)
 static cyc_status column_task(void *arg, int64_t i, int i_thread)
 {
 	const pass *a = arg;
-	size_t n = (size_t)a->p->n, half_count = (n / 2 + 1) * n, first = (size_t)i * Z_BATCH;
-	size_t m = half_count - first < Z_BATCH ? half_count - first : Z_BATCH;
-	cyc_cfloat *columns = a->p->columns + (size_t)i_thread * n * Z_BATCH;
+	size_t n = (size_t)a->p->n, half_count = (n / 2 + 1) * n, first = (size_t)i * COLUMN_BATCH;
+	size_t m = half_count - first < COLUMN_BATCH ? half_count - first : COLUMN_BATCH;
+	cyc_cfloat *columns = a->p->columns + (size_t)i_thread * n * COLUMN_BATCH;
 	for (size_t z = 0; z < n; z++)
-		memcpy(columns + z * Z_BATCH, a->ft + z * half_count + first, m * sizeof *columns);
+		memcpy(columns + z * COLUMN_BATCH, a->ft + z * half_count + first, m * sizeof *columns);
 	fftwf_execute_dft(a->is_forward ? a->p->z_forward : a->p->z_inverse, columns, columns);
 	for (size_t z = 0; z < n; z++)
-		memcpy(a->ft + z * half_count + first, columns + z * Z_BATCH, m * sizeof *columns);
+		memcpy(a->ft + z * half_count + first, columns + z * COLUMN_BATCH, m * sizeof *columns);
 	return CYC_OK;
 }
 
 static cyc_status run_columns(pass *a)
 {
 	size_t half_count = cyc_half_count2(a->p->n);
-	return cyc_parallel_for((int64_t)((half_count + Z_BATCH - 1) / Z_BATCH), a->p->n_threads, column_task, a);
+	return cyc_parallel_for((int64_t)((half_count + COLUMN_BATCH - 1) / COLUMN_BATCH), a->p->n_threads,
+	                        column_task, a);
 }
 
 cyc_status cyc_fft3_forward(cyc_cfloat *ft, const cyc_fft3 *p, const float *real)
@@ -337,7 +450,7 @@ struct cyc_fft3_padded {
 	int n_threads;
 	cyc_fft2 *plane; /* m x m */
 	fftwf_plan z;
-	cyc_cfloat *columns, *halves; /* of each thread: m x Z_BATCH; transform of a plane */
+	cyc_cfloat *columns, *halves; /* of each thread: m x COLUMN_BATCH; transform of a plane */
 	float *planes;                /* of each thread */
 	size_t *first;                /* m + 1: samples of a plane that are kept, by row */
 	cyc_cfloat *kept;             /* n planes of them */
@@ -357,7 +470,7 @@ double cyc_fft3_padded_bytes(int32_t n, int32_t m, int32_t reach, int n_threads)
 {
 	double plane = 4.0 * m * (double)m + 8.0 * (double)cyc_half_count2(m), count = 0;
 	for (int32_t y = 0; y < m; y++) count += cyc_row_within(reach, m / 2 + 1, 0, frequency(y, m));
-	return workers3(m, n_threads) * (plane + 8.0 * m * Z_BATCH) + plane + 8.0 * n * count + 8.0 * m;
+	return workers3(m, n_threads) * (plane + 8.0 * m * COLUMN_BATCH) + plane + 8.0 * n * count + 8.0 * m;
 }
 
 cyc_status cyc_fft3_padded_create(cyc_fft3_padded **out, int32_t n, int32_t m, int32_t reach, int n_threads)
@@ -375,7 +488,7 @@ cyc_status cyc_fft3_padded_create(cyc_fft3_padded **out, int32_t n, int32_t m, i
 	for (int32_t y = 0; y < m; y++)
 		p->first[y + 1] = p->first[y] + (size_t)cyc_row_within(reach, m / 2 + 1, 0, frequency(y, m));
 	CYC_TRY(cyc_fft2_create(&p->plane, m, m));
-	CYC_TRY(cyc_alloc(&p->columns, (size_t)n_threads * (size_t)m * Z_BATCH, sizeof *p->columns));
+	CYC_TRY(cyc_alloc(&p->columns, (size_t)n_threads * (size_t)m * COLUMN_BATCH, sizeof *p->columns));
 	CYC_TRY(cyc_alloc(&p->planes, (size_t)n_threads * ((size_t)m * (size_t)m + 16), sizeof *p->planes));
 	CYC_TRY(cyc_alloc(&p->halves, (size_t)n_threads * (cyc_half_count2(m) + 8), sizeof *p->halves));
 	CYC_TRY(cyc_alloc(&p->kept, (size_t)n * p->first[m], sizeof *p->kept));
@@ -434,18 +547,19 @@ static cyc_status padded_column_task(void *arg, int64_t i, int i_thread)
 	const cyc_fft3_padded *p = a->p;
 	int32_t m = p->m, y = frequency((int32_t)i, m), length = (int32_t)(p->first[i + 1] - p->first[i]);
 	size_t from = (size_t)(m - p->n) / 2;
-	cyc_cfloat *columns = p->columns + (size_t)i_thread * (size_t)m * Z_BATCH;
-	for (int32_t x = 0; x < length; x += Z_BATCH) {
-		int32_t n = length - x < Z_BATCH ? length - x : Z_BATCH;
+	cyc_cfloat *columns = p->columns + (size_t)i_thread * (size_t)m * COLUMN_BATCH;
+	for (int32_t x = 0; x < length; x += COLUMN_BATCH) {
+		int32_t n = length - x < COLUMN_BATCH ? length - x : COLUMN_BATCH;
 		const cyc_cfloat *kept = p->kept + p->first[i] + x;
-		memset(columns, 0, (size_t)m * Z_BATCH * sizeof *columns);
+		memset(columns, 0, (size_t)m * COLUMN_BATCH * sizeof *columns);
 		for (size_t z = 0; z < (size_t)p->n; z++)
-			memcpy(columns + (z + from) * Z_BATCH, kept + z * p->first[m], (size_t)n * sizeof *columns);
+			memcpy(columns + (z + from) * COLUMN_BATCH, kept + z * p->first[m], (size_t)n * sizeof *columns);
 		fftwf_execute_dft(p->z, columns, columns);
 		for (int32_t z = 0; z < m; z++) {
 			int32_t kz = frequency(z, m), within = cyc_row_within(p->reach, m / 2 + 1, kz, y) - x;
 			if (within > 0)
-				a->io->samples(a->io->arg, columns + (size_t)z * Z_BATCH, within < n ? within : n, x, y, kz);
+				a->io->samples(a->io->arg, columns + (size_t)z * COLUMN_BATCH, within < n ? within : n, x, y,
+				               kz);
 		}
 	}
 	return CYC_OK;

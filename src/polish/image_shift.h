@@ -32,5 +32,7 @@ typedef struct {
 CYC_MUST_CHECK cyc_status cyc_image_shift_find(cyc_image_shift *out, cyc_prediction_pass *pass,
                                                const cyc_tilt_series *ts, int32_t i_tilt,
                                                const cyc_particle_set *set, int32_t i_series, double near_px);
+/** Bytes that it takes beside the pass: a search in images of nx x ny with windows of box_px. */
+double cyc_image_shift_bytes(int32_t nx, int32_t ny, int32_t box_px, int n_threads);
 
 #endif

@@ -118,6 +118,42 @@ static void parts_of_images(void **state)
 	cyc_free(ft_part);
 }
 
+/* One large image: the same as by the plan for small ones, and the same bits for any number of threads. */
+static void large_image(void **state)
+{
+	(void)state;
+	enum { NX = 74, NY = 51, HALF = NX / 2 + 1 };
+	float *image = NULL, *back = NULL;
+	cyc_cfloat *ft = NULL, *expected = NULL, *first = NULL;
+	cyc_fft2 *small = NULL;
+	cyc_fft2_image *p = NULL;
+	assert_int_equal(cyc_alloc(&image, NX * NY, sizeof *image), CYC_OK);
+	assert_int_equal(cyc_alloc(&back, NX * NY, sizeof *back), CYC_OK);
+	assert_int_equal(cyc_alloc(&ft, HALF * NY, sizeof *ft), CYC_OK);
+	assert_int_equal(cyc_alloc(&first, HALF * NY, sizeof *first), CYC_OK);
+	assert_int_equal(cyc_alloc(&expected, HALF * NY, sizeof *expected), CYC_OK);
+	assert_int_equal(cyc_fft2_create(&small, NX, NY), CYC_OK);
+	for (int i = 0; i < NX * NY; i++) image[i] = (float)(cyc_rng_uniform_at(5, 1, 2, (uint64_t)i) - 0.5);
+	cyc_fft2_forward(expected, small, image);
+	for (int threads = 1; threads <= 3; threads++) {
+		assert_int_equal(cyc_fft2_image_create(&p, NX, NY, threads), CYC_OK);
+		assert_int_equal(cyc_fft2_image_forward(ft, p, image), CYC_OK);
+		for (int i = 0; i < HALF * NY; i++) assert_true(cabsf(ft[i] - expected[i]) < 2e-5F);
+		if (threads == 1) memcpy(first, ft, HALF * NY * sizeof *ft);
+		assert_memory_equal(first, ft, HALF * NY * sizeof *ft);
+		assert_int_equal(cyc_fft2_image_inverse(back, p, ft), CYC_OK);
+		for (int i = 0; i < NX * NY; i++) assert_true(fabsf(back[i] / (NX * NY) - image[i]) < 1e-6F);
+		cyc_fft2_image_destroy(&p);
+	}
+	assert_int_equal(cyc_fft2_image_create(&p, NX, 0, 1), CYC_E_SHAPE);
+	cyc_fft2_destroy(&small);
+	cyc_free(image);
+	cyc_free(back);
+	cyc_free(ft);
+	cyc_free(first);
+	cyc_free(expected);
+}
+
 /* A padded map, from rows; and what its transform becomes, samples that were not given being -1. */
 typedef struct {
 	const float *map;
@@ -219,6 +255,7 @@ int main(void)
 	const struct CMUnitTest tests[] = { cmocka_unit_test(forward_is_the_definition),
 		                                cmocka_unit_test(same_bits_for_any_threads),
 		                                cmocka_unit_test(parts_of_images),
+		                                cmocka_unit_test(large_image),
 		                                cmocka_unit_test(a_ball_of_a_padded_map_has_the_bits_of_the_whole),
 		                                cmocka_unit_test(good_sizes),
 		                                cmocka_unit_test(resize_keeps_the_centre) };
