@@ -971,7 +971,8 @@ static cyc_status write_tilts(job *j)
 	cyc_free(path);
 	CYC_TRY(cyc_asprintf(&path, "%srefinement.txt", j->in.out));
 	CYC_TRY(cyc_ctf_table_write(path, j->in.tomograms, j->results, j->o->scale_model != CYC_SCALE_TILT));
-	if (!j->o->no_figures) CYC_TRY(cyc_ctf_figures_write(j->in.out, j->in.tomograms, j->results));
+	if (!j->o->no_figures)
+		CYC_TRY(cyc_ctf_figures_write(j->in.out, j->in.tomograms, j->results, j->o->n_threads));
 	unsigned written = (j->o->do_defocus ? CYC_WRITE_DEFOCUS : 0U) | (j->o->do_scale ? CYC_WRITE_SCALE : 0U) |
 	                   (j->o->do_bfactor ? CYC_WRITE_BFACTOR : 0U);
 	for (int32_t i = 0; i < j->in.tomograms->n_series; i++) {

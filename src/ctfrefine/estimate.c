@@ -501,7 +501,8 @@ static cyc_status one_round(work *w, cyc_series_fit *series, int32_t n_series)
 	CYC_TRY(cyc_parallel_for(w->n, o->n_threads, scan_task, w));
 	if (o->learn) learn_shift_width(w);
 	if (o->do_defocus) {
-		CYC_TRY(cyc_hierarchy_defocus(w->widths, series, n_series, w->m->z_A, w->m->n_z, o->learn));
+		CYC_TRY(
+			cyc_hierarchy_defocus(w->widths, series, n_series, w->m->z_A, w->m->n_z, o->learn, o->n_threads));
 		CYC_TRY(cyc_parallel_for(w->n, o->n_threads, curvature_task, w));
 		CYC_TRY(cyc_hierarchy_astigmatism(w->widths, series, n_series, o->learn));
 	}

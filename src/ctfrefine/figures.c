@@ -83,13 +83,14 @@ enum {
 	SCALE_ERROR,
 	N_CURVES
 };
+enum { N_PANELS = 3 };
 
 typedef struct {
 	double *values;       /* N_CURVES x n */
 	unsigned char *marks; /* n */
 	char *title;
-	cyc_plot_series series[6];
-	cyc_plot panels[3];
+	cyc_plot_series series[2 * N_PANELS];
+	cyc_plot panels[N_PANELS];
 } page;
 
 /* Bad or shifted images, and defoci that were not found, are crossed; excluded ones are rings. */
@@ -136,14 +137,14 @@ static cyc_status page_create(page *p, const cyc_tilt_series *ts, const cyc_tilt
 	static const struct {
 		const char *label;
 		int before, after, error;
-	} PANELS[3] = { { "mean defocus (µm)", OLD_DEFOCUS, NEW_DEFOCUS, DEFOCUS_ERROR },
-		            { "astigmatism U - V (Å)", OLD_ASTIG, NEW_ASTIG, ASTIG_ERROR },
-		            { "contrast scale", OLD_SCALE, NEW_SCALE, SCALE_ERROR } };
+	} PANELS[N_PANELS] = { { "mean defocus (µm)", OLD_DEFOCUS, NEW_DEFOCUS, DEFOCUS_ERROR },
+		                   { "astigmatism U - V (Å)", OLD_ASTIG, NEW_ASTIG, ASTIG_ERROR },
+		                   { "contrast scale", OLD_SCALE, NEW_SCALE, SCALE_ERROR } };
 	CYC_TRY(cyc_alloc(&p->values, (size_t)N_CURVES * (size_t)n, sizeof *p->values));
 	CYC_TRY(cyc_alloc(&p->marks, n, 1));
 	CYC_TRY(cyc_asprintf(&p->title, "%s: before and after refinement", ts->name));
 	fill_curves(p->values, p->marks, ts, results);
-	for (int k = 0; k < 3; k++) {
+	for (int k = 0; k < N_PANELS; k++) {
 		const double *x = p->values + (size_t)ANGLE * (size_t)n;
 		p->series[2 * k] = (cyc_plot_series){ .label = "before",
 			                                  .n = n,
@@ -171,36 +172,54 @@ done:
 	return st;
 }
 
-cyc_status cyc_ctf_figures_write(const char *out_dir, const cyc_tomogram_set *tomograms,
-                                 cyc_tilt_result *const *results)
+typedef struct {
+	const char *out_dir;
+	const cyc_tomogram_set *tomograms;
+	cyc_tilt_result *const *results;
+	page *pages; /* per series; without values where there are no results */
+} figures_work;
+
+static cyc_status figure_task(void *arg, int64_t i, int i_thread)
 {
 	cyc_status st = CYC_OK;
-	page *pages = NULL;
+	const figures_work *w = arg;
+	char *path = NULL;
+	(void)i_thread;
+	if (!w->results[i]) return CYC_OK;
+	CYC_TRY(page_create(&w->pages[i], &w->tomograms->series[i], w->results[i]));
+	CYC_TRY(cyc_asprintf(&path, "%s%s_ctf.png", w->out_dir, w->tomograms->series[i].file_name));
+	CYC_TRY(cyc_plot_write(path, w->pages[i].panels, N_PANELS));
+done:
+	cyc_free(path);
+	return st;
+}
+
+cyc_status cyc_ctf_figures_write(const char *out_dir, const cyc_tomogram_set *tomograms,
+                                 cyc_tilt_result *const *results, int n_threads)
+{
+	cyc_status st = CYC_OK;
+	figures_work w = { .out_dir = out_dir, .tomograms = tomograms, .results = results };
 	const cyc_plot **figures = NULL;
 	int32_t *n_panels = NULL, n = 0;
 	char *path = NULL;
-	CYC_TRY(cyc_alloc(&pages, tomograms->n_series, sizeof *pages));
+	CYC_TRY(cyc_alloc(&w.pages, tomograms->n_series, sizeof *w.pages));
 	CYC_TRY(cyc_alloc(&figures, tomograms->n_series, sizeof *figures));
 	CYC_TRY(cyc_alloc(&n_panels, tomograms->n_series, sizeof *n_panels));
+	CYC_TRY(cyc_parallel_for(tomograms->n_series, n_threads, figure_task, &w));
 	for (int32_t i = 0; i < tomograms->n_series; i++) {
 		if (!results[i]) continue;
-		CYC_TRY(page_create(&pages[n], &tomograms->series[i], results[i]));
-		CYC_TRY(cyc_asprintf(&path, "%s%s_ctf.png", out_dir, tomograms->series[i].file_name));
-		CYC_TRY(cyc_plot_write(path, pages[n].panels, 3));
-		cyc_free(path);
-		path = NULL;
-		figures[n] = pages[n].panels;
-		n_panels[n++] = 3;
+		figures[n] = w.pages[i].panels;
+		n_panels[n++] = N_PANELS;
 	}
 	CYC_TRY(cyc_asprintf(&path, "%slogfile.pdf", out_dir));
 	CYC_TRY(cyc_plot_write_pdf(path, figures, n_panels, n));
 done:
-	for (int32_t i = 0; pages && i < tomograms->n_series; i++) {
-		cyc_free(pages[i].values);
-		cyc_free(pages[i].marks);
-		cyc_free(pages[i].title);
+	for (int32_t i = 0; w.pages && i < tomograms->n_series; i++) {
+		cyc_free(w.pages[i].values);
+		cyc_free(w.pages[i].marks);
+		cyc_free(w.pages[i].title);
 	}
-	cyc_free(pages);
+	cyc_free(w.pages);
 	cyc_free(figures);
 	cyc_free(n_panels);
 	cyc_free(path);

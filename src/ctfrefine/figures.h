@@ -11,6 +11,6 @@ CYC_MUST_CHECK cyc_status cyc_ctf_table_write(const char *path, const cyc_tomogr
 /** out_dir/<series>_ctf.png per series and all of them in out_dir/logfile.pdf. The tomograms hold the values
  * before refinement. */
 CYC_MUST_CHECK cyc_status cyc_ctf_figures_write(const char *out_dir, const cyc_tomogram_set *tomograms,
-                                                cyc_tilt_result *const *results);
+                                                cyc_tilt_result *const *results, int n_threads);
 
 #endif

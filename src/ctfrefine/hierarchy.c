@@ -315,60 +315,6 @@ static double follow_variance(const cyc_tilt_fit *t, const covariance *c, const 
 	return variance_along(c, direction, 5);
 }
 
-static cyc_status step_defocus(square_sums *squares, defocus_coefficients *c, cyc_series_fit *s,
-                               const cyc_ctf_widths *w, const double *z, int32_t n_z, double dose_max,
-                               double *scratch)
-{
-	cyc_status st = CYC_OK;
-	normal_equations trend, systematic;
-	covariance known;
-	equations_begin(&trend, 3, ZERO, Z_TREND_SD);
-	equations_begin(&systematic, 2, ZERO, Z_SYSTEMATIC_SD);
-	for (int32_t f = 0; f < s->n_tilts; f++) {
-		cyc_tilt_fit *t = &s->tilts[f];
-		double x[3], good = 1 - t->p_bad;
-		if (!t->has_data) continue;
-		defocus_terms(x, t, dose_max);
-		description d[2] = { { .mean = t->given.mean_A + dot(x, c->systematic, 2),
-			                   .width = t->input_is_refined ? 0 : w->z_input_A / t->cos_tilt },
-			                 { .mean = dot(x, c->trend, 3) - t->input.mean_A, .width = w->z_trend_A } };
-		posterior p = defocus_posterior(d, scratch, t, z, n_z);
-		t->change.z = p.mean;
-		t->z_variance = p.variance;
-		t->z_log_prior = p.log_prior;
-		t->z_expected = d[1].mean;
-		t->is_at_end = p.is_at_end;
-		keep_information(t, d, &p);
-		double by_trend = good * d[1].weight / cyc_square(d[1].width),
-			   by_input = d[0].width > 0 ? good * d[0].weight / cyc_square(d[0].width) : 0;
-		if (d[1].weight > 0)
-			equations_add(&trend, x, t->input.mean_A + d[1].weighted / d[1].weight, by_trend);
-		if (d[0].weight > 0)
-			equations_add(&systematic, x, d[0].weighted / d[0].weight - t->given.mean_A, by_input);
-		squares->input += good * d[0].squares * t->cos_tilt * t->cos_tilt;
-		squares->trend += good * d[1].squares;
-		squares->n_input += good * (d[0].width > 0);
-		squares->n_trend += good;
-		t->z_weight[0] = d[0].weight;
-		t->z_weight[1] = d[1].weight;
-	}
-	CYC_TRY(equations_solve(c->trend, &trend));
-	CYC_TRY(equations_solve(c->systematic, &systematic));
-	CYC_TRY(defocus_covariance(&known, s, dose_max));
-	for (int32_t f = 0; f < s->n_tilts; f++) {
-		cyc_tilt_fit *t = &s->tilts[f];
-		double x[3], good = 1 - t->p_bad;
-		if (!t->has_data) continue;
-		defocus_terms(x, t, dose_max);
-		squares->trend += good * t->z_weight[1] * follow_variance(t, &known, x, 1, 0);
-		squares->input +=
-			good * t->z_weight[0] * follow_variance(t, &known, x, 0, 1) * t->cos_tilt * t->cos_tilt;
-		t->z_variance += follow_variance(t, &known, x, 0, 0);
-	}
-done:
-	return st;
-}
-
 static double largest_dose(const cyc_series_fit *s)
 {
 	double dose = 0;
@@ -385,34 +331,149 @@ static int32_t most_tiles(const cyc_series_fit *series, int32_t n_series)
 	return n;
 }
 
-cyc_status cyc_hierarchy_defocus(cyc_ctf_widths *w, cyc_series_fit *series, int32_t n_series, const double *z,
-                                 int32_t n_z, bool learn)
+/* One tilt with data in an iteration: its two descriptions as the coefficients have them, and what the scan
+ * makes of them. */
+typedef struct {
+	cyc_tilt_fit *fit;
+	double terms[3];
+	description of[2]; /* by input, by trend */
+	posterior z;
+} defocus_item;
+
+typedef struct {
+	const double *z_A;
+	int32_t n_z, n_series;
+	size_t n_scratch; /* values of the longest scan */
+	double *scratch;  /* as many for each thread */
+	defocus_item *items;
+	int64_t n_items, *first; /* items of a series: first[i] to first[i + 1] */
+	defocus_coefficients *coefficients;
+} defocus_work;
+
+static cyc_status posterior_task(void *arg, int64_t i, int i_thread)
+{
+	defocus_work *w = arg;
+	defocus_item *it = &w->items[i];
+	it->z = defocus_posterior(it->of, w->scratch + (size_t)i_thread * w->n_scratch, it->fit, w->z_A, w->n_z);
+	return CYC_OK;
+}
+
+static void describe(defocus_item *it, const defocus_coefficients *c, const cyc_ctf_widths *w)
+{
+	const cyc_tilt_fit *t = it->fit;
+	it->of[0] = (description){ .mean = t->given.mean_A + dot(it->terms, c->systematic, 2),
+		                       .width = t->input_is_refined ? 0 : w->z_input_A / t->cos_tilt };
+	it->of[1] = (description){ .mean = dot(it->terms, c->trend, 3) - t->input.mean_A, .width = w->z_trend_A };
+}
+
+/* The coefficients of a series, and the squares of its tilts' distances, from their posteriors. */
+static cyc_status update_defocus(square_sums *squares, defocus_work *w, const cyc_series_fit *s, int32_t i)
 {
 	cyc_status st = CYC_OK;
-	double *scratch = NULL;
-	defocus_coefficients *c = NULL;
-	CYC_TRY(cyc_alloc(&scratch, (size_t)n_z * (size_t)most_tiles(series, n_series), sizeof *scratch));
-	CYC_TRY(cyc_alloc(&c, n_series, sizeof *c));
-	for (int32_t i = 0; i < n_series; i++)
-		CYC_TRY(start_defocus(&c[i], &series[i], largest_dose(&series[i])));
+	defocus_coefficients *c = &w->coefficients[i];
+	normal_equations trend, systematic;
+	covariance known;
+	equations_begin(&trend, 3, ZERO, Z_TREND_SD);
+	equations_begin(&systematic, 2, ZERO, Z_SYSTEMATIC_SD);
+	for (int64_t k = w->first[i]; k < w->first[i + 1]; k++) {
+		const defocus_item *it = &w->items[k];
+		cyc_tilt_fit *t = it->fit;
+		const description *d = it->of;
+		double good = 1 - t->p_bad;
+		t->change.z = it->z.mean;
+		t->z_variance = it->z.variance;
+		t->z_log_prior = it->z.log_prior;
+		t->z_expected = d[1].mean;
+		t->is_at_end = it->z.is_at_end;
+		keep_information(t, d, &it->z);
+		double by_trend = good * d[1].weight / cyc_square(d[1].width),
+			   by_input = d[0].width > 0 ? good * d[0].weight / cyc_square(d[0].width) : 0;
+		if (d[1].weight > 0)
+			equations_add(&trend, it->terms, t->input.mean_A + d[1].weighted / d[1].weight, by_trend);
+		if (d[0].weight > 0)
+			equations_add(&systematic, it->terms, d[0].weighted / d[0].weight - t->given.mean_A, by_input);
+		squares->input += good * d[0].squares * t->cos_tilt * t->cos_tilt;
+		squares->trend += good * d[1].squares;
+		squares->n_input += good * (d[0].width > 0);
+		squares->n_trend += good;
+		t->z_weight[0] = d[0].weight;
+		t->z_weight[1] = d[1].weight;
+	}
+	CYC_TRY(equations_solve(c->trend, &trend));
+	CYC_TRY(equations_solve(c->systematic, &systematic));
+	CYC_TRY(defocus_covariance(&known, s, largest_dose(s)));
+	for (int64_t k = w->first[i]; k < w->first[i + 1]; k++) {
+		cyc_tilt_fit *t = w->items[k].fit;
+		const double *x = w->items[k].terms, good = 1 - t->p_bad;
+		squares->trend += good * t->z_weight[1] * follow_variance(t, &known, x, 1, 0);
+		squares->input +=
+			good * t->z_weight[0] * follow_variance(t, &known, x, 0, 1) * t->cos_tilt * t->cos_tilt;
+		t->z_variance += follow_variance(t, &known, x, 0, 0);
+	}
+done:
+	return st;
+}
+
+static cyc_status defocus_work_init(defocus_work *w, cyc_series_fit *series, int n_threads)
+{
+	cyc_status st = CYC_OK;
+	int64_t n_tilts = 0;
+	for (int32_t i = 0; i < w->n_series; i++) n_tilts += series[i].n_tilts;
+	w->n_scratch = (size_t)w->n_z * (size_t)most_tiles(series, w->n_series);
+	CYC_TRY(cyc_alloc(&w->scratch, (size_t)n_threads * w->n_scratch, sizeof *w->scratch));
+	CYC_TRY(cyc_alloc(&w->items, n_tilts, sizeof *w->items));
+	CYC_TRY(cyc_alloc(&w->first, (size_t)w->n_series + 1, sizeof *w->first));
+	CYC_TRY(cyc_alloc(&w->coefficients, w->n_series, sizeof *w->coefficients));
+	for (int32_t i = 0; i < w->n_series; i++) {
+		double dose_max = largest_dose(&series[i]);
+		w->first[i] = w->n_items;
+		for (int32_t f = 0; f < series[i].n_tilts; f++) {
+			if (!series[i].tilts[f].has_data) continue;
+			defocus_item *it = &w->items[w->n_items++];
+			it->fit = &series[i].tilts[f];
+			defocus_terms(it->terms, it->fit, dose_max);
+		}
+		CYC_TRY(start_defocus(&w->coefficients[i], &series[i], dose_max));
+	}
+	w->first[w->n_series] = w->n_items;
+done:
+	return st;
+}
+
+static void defocus_work_deinit(defocus_work *w)
+{
+	cyc_free(w->scratch);
+	cyc_free(w->items);
+	cyc_free(w->first);
+	cyc_free(w->coefficients);
+}
+
+cyc_status cyc_hierarchy_defocus(cyc_ctf_widths *w, cyc_series_fit *series, int32_t n_series, const double *z,
+                                 int32_t n_z, bool learn, int n_threads)
+{
+	cyc_status st = CYC_OK;
+	defocus_work k = { .z_A = z, .n_z = n_z, .n_series = n_series };
+	CYC_TRY(defocus_work_init(&k, series, n_threads));
 	for (int iteration = 0; iteration < MAX_ITERATIONS; iteration++) {
 		square_sums squares = { 0 };
-		defocus_coefficients before = c[0];
+		defocus_coefficients before = k.coefficients[0];
 		for (int32_t i = 0; i < n_series; i++)
-			CYC_TRY(step_defocus(&squares, &c[i], &series[i], w, z, n_z, largest_dose(&series[i]), scratch));
+			for (int64_t j = k.first[i]; j < k.first[i + 1]; j++)
+				describe(&k.items[j], &k.coefficients[i], w);
+		CYC_TRY(cyc_parallel_for(k.n_items, n_threads, posterior_task, &k));
+		for (int32_t i = 0; i < n_series; i++) CYC_TRY(update_defocus(&squares, &k, &series[i], i));
 		cyc_ctf_widths old = *w;
 		if (learn && !w->z_input_is_given)
 			w->z_input_A = updated_width(squares.input, squares.n_input, Z_EXPECTED_INPUT_A);
 		if (learn) w->z_trend_A = updated_width(squares.trend, squares.n_trend, Z_EXPECTED_TREND_A);
-		bool is_still = fabs(c[0].trend[0] - before.trend[0]) < 0.1 &&
-		                fabs(c[0].systematic[0] - before.systematic[0]) < 0.1;
+		bool is_still = fabs(k.coefficients[0].trend[0] - before.trend[0]) < 0.1 &&
+		                fabs(k.coefficients[0].systematic[0] - before.systematic[0]) < 0.1;
 		if (iteration > 2 && is_still &&
 		    has_converged(w->z_input_A, w->z_trend_A, old.z_input_A, old.z_trend_A))
 			break;
 	}
 done:
-	cyc_free(scratch);
-	cyc_free(c);
+	defocus_work_deinit(&k);
 	return st;
 }
 

@@ -85,9 +85,10 @@ cyc_ctf_widths cyc_ctf_widths_default(void);
 /**
  * Posterior mean and variance of the mean defocus of all tilts; updates the widths if `learn`.
  * @param[in] z_A  grid of the scans, n_z values
+ * @param[in] n_threads  for the tilts' posteriors; the result does not depend on it
  */
 CYC_MUST_CHECK cyc_status cyc_hierarchy_defocus(cyc_ctf_widths *w, cyc_series_fit *series, int32_t n_series,
-                                                const double *z_A, int32_t n_z, bool learn);
+                                                const double *z_A, int32_t n_z, bool learn, int n_threads);
 /** The same for the astigmatism vector; the trend of a series is a constant. */
 CYC_MUST_CHECK cyc_status cyc_hierarchy_astigmatism(cyc_ctf_widths *w, cyc_series_fit *series,
                                                     int32_t n_series, bool learn);

@@ -286,7 +286,7 @@ static void overwhelming_evidence_wins(void **state)
 		t->log_s_information = 1e8;
 	}
 	for (int learn = 0; learn < 2; learn++) {
-		ASSERT_OK(cyc_hierarchy_defocus(&w, &s, 1, g_grid, N_Z, learn));
+		ASSERT_OK(cyc_hierarchy_defocus(&w, &s, 1, g_grid, N_Z, learn, 2));
 		ASSERT_OK(cyc_hierarchy_astigmatism(&w, &s, 1, learn));
 		ASSERT_OK(cyc_hierarchy_scale(&w, &s, 1, learn));
 		for (int32_t f = 0; f < N_TILTS; f++) {
@@ -312,7 +312,7 @@ static void without_evidence_the_input_stays(void **state)
 	cyc_series_fit s;
 	fit_create(&s, 0);
 	for (int32_t f = 0; f < N_TILTS; f++) s.tilts[f].log_s_information = f < N_TILTS / 2 ? 0 : 1e6;
-	ASSERT_OK(cyc_hierarchy_defocus(&w, &s, 1, g_grid, N_Z, false));
+	ASSERT_OK(cyc_hierarchy_defocus(&w, &s, 1, g_grid, N_Z, false, 1));
 	ASSERT_OK(cyc_hierarchy_astigmatism(&w, &s, 1, false));
 	ASSERT_OK(cyc_hierarchy_scale(&w, &s, 1, false));
 	for (int32_t f = 0; f < N_TILTS; f++) {
@@ -328,7 +328,7 @@ static void without_evidence_the_input_stays(void **state)
 	cyc_series_fit scattered, smooth;
 	fit_create(&scattered, 150);
 	fit_create(&smooth, 0);
-	ASSERT_OK(cyc_hierarchy_defocus(&w, &scattered, 1, g_grid, N_Z, false));
+	ASSERT_OK(cyc_hierarchy_defocus(&w, &scattered, 1, g_grid, N_Z, false, 1));
 	double before = 0, after = 0;
 	for (int32_t f = 0; f < N_TILTS; f++) {
 		before += cyc_square(scattered.tilts[f].input.mean_A - smooth.tilts[f].input.mean_A);
@@ -350,7 +350,7 @@ static void neighbours_help_a_blind_tilt(void **state)
 	for (int32_t f = 0; f < N_TILTS; f++) /* all inputs are 300 Å too small */
 		for (int32_t j = 0; j < N_Z && f != 20; j++)
 			s.tilts[f].log_l[j] = -0.5 * cyc_square((g_grid[j] - 300) / 20);
-	ASSERT_OK(cyc_hierarchy_defocus(&w, &s, 1, g_grid, N_Z, true));
+	ASSERT_OK(cyc_hierarchy_defocus(&w, &s, 1, g_grid, N_Z, true, 3));
 	close_to(s.tilts[20].change.z, 300, 60);
 	assert_true(s.tilts[20].z_variance > 4 * s.tilts[19].z_variance);
 	cyc_series_fit_deinit(&s);

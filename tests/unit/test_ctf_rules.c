@@ -95,7 +95,7 @@ static void outliers_are_as_unlikely_as_student_says(void **state)
 			for (int j = 0; j < N_Z; j++)
 				scans[f][j] = -0.5 * cyc_square((z_A[j] - (f == OUTLIER ? off_A : 0)) / PRECISE_A);
 		}
-		ASSERT_OK(cyc_hierarchy_defocus(&w, &series, 1, z_A, N_Z, false));
+		ASSERT_OK(cyc_hierarchy_defocus(&w, &series, 1, z_A, N_Z, false, 2));
 		double by_input = off_A / w.z_input_A, by_trend = off_A / w.z_trend_A,
 			   expected = -2.5 * (log(1 + by_input * by_input / 4) + log(1 + by_trend * by_trend / 4));
 		close_to(tilts[OUTLIER].z_log_prior, expected, 0.02 * fabs(expected));
