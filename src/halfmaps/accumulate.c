@@ -170,7 +170,7 @@ done:
 cyc_status cyc_accumulator_learn_noise(cyc_accumulator *a, cyc_tomogram_set *tomograms,
                                        const cyc_particle_set *set, const char *root)
 {
-	return cyc_noise_weights_learn(&a->noise, &a->image, a->be, tomograms, set, root);
+	return cyc_noise_weights_learn(&a->noise, tomograms, set, root, cyc_backend_n_threads(a->be));
 }
 
 /* Radius of the particles, binned px: three quarters of the circle that they are cropped to, or what is in

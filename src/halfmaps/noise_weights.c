@@ -1,6 +1,9 @@
 /* Weights of images by their noise: docs/theory/02-reconstruct.md, (T2.8) and (T2.9). */
 #include "halfmaps/noise_weights.h"
 
+#include "images/read_ahead.h"
+#include "images/tilt_image.h"
+
 #include <math.h>
 
 enum { N_IMAGES = 3 };
@@ -20,7 +23,7 @@ void cyc_noise_weights_deinit(cyc_noise_weights *w)
 }
 
 /* The logarithm of noise over contrast: median of the images of least exposure; NAN where none has data. */
-static cyc_status series_ratio(double *ratio, cyc_tilt_image *image, cyc_backend *be, cyc_tilt_series *ts)
+static cyc_status series_ratio(double *ratio, cyc_ready_image *image, const cyc_tilt_series *ts)
 {
 	cyc_status st = CYC_OK;
 	int32_t *order = NULL, n = 0;
@@ -30,9 +33,9 @@ static cyc_status series_ratio(double *ratio, cyc_tilt_image *image, cyc_backend
 	for (int32_t i = 0; i < ts->n_tilts && n < N_IMAGES; i++) {
 		const cyc_tilt *tilt = &ts->tilts[order[i]];
 		if (!(tilt->scale > 0)) continue;
-		CYC_TRY(cyc_tilt_image_load(image, be, ts, order[i]));
-		if (!(image->variance > 0)) continue;
-		double value = 0.5 * log(image->variance) - log(tilt->scale);
+		CYC_TRY(cyc_ready_image_make(image, ts, order[i]));
+		if (!(image->state.variance > 0)) continue;
+		double value = 0.5 * log(image->state.variance) - log(tilt->scale);
 		int32_t k = n++;
 		for (; k > 0 && found[k - 1] > value; k--) found[k] = found[k - 1];
 		found[k] = value;
@@ -99,24 +102,53 @@ static void find_gains(cyc_noise_weights *w, const double *ratio, const cyc_tomo
 	}
 }
 
-cyc_status cyc_noise_weights_learn(cyc_noise_weights *out, cyc_tilt_image *image, cyc_backend *be,
-                                   cyc_tomogram_set *tomograms, const cyc_particle_set *set, const char *root)
+/* What is found in an image beside its noise is told when it is used. */
+typedef struct {
+	cyc_tomogram_set *tomograms;
+	const cyc_particle_set *set;
+	const char *root;
+	double *ratio;           /* of each series */
+	cyc_ready_image *images; /* of each thread */
+} learning;
+
+static cyc_status learn_series(void *arg, int64_t i, int i_thread)
 {
 	cyc_status st = CYC_OK;
-	double *ratio = NULL;
+	learning *l = arg;
+	cyc_tilt_series *ts = &l->tomograms->series[i];
+	cyc_ready_image *image = &l->images[i_thread];
+	l->ratio[i] = (double)NAN;
+	if (l->set->series_first[i + 1] == l->set->series_first[i]) return CYC_OK;
+	CYC_TRY(cyc_tilt_series_open(ts, l->root));
+	int64_t count = (int64_t)ts->image_nx * ts->image_ny;
+	if (count > image->count) {
+		cyc_free(image->pixels);
+		*image = (cyc_ready_image){ 0 };
+		CYC_TRY(cyc_alloc(&image->pixels, count, sizeof *image->pixels));
+		image->count = count;
+	}
+	CYC_TRY(series_ratio(&l->ratio[i], image, ts));
+done:
+	return st;
+}
+
+cyc_status cyc_noise_weights_learn(cyc_noise_weights *out, cyc_tomogram_set *tomograms,
+                                   const cyc_particle_set *set, const char *root, int n_threads)
+{
+	cyc_status st = CYC_OK;
+	learning l = { .tomograms = tomograms, .set = set, .root = root };
+	/* As many images at a time as the passes over the images that follow have. */
+	int n_workers = cyc_n_workers(tomograms->n_series, cyc_n_readers(n_threads) + 1);
 	*out = (cyc_noise_weights){ .n_series = tomograms->n_series };
 	CYC_TRY(cyc_alloc(&out->gain, tomograms->n_series, sizeof *out->gain));
-	CYC_TRY(cyc_alloc(&ratio, tomograms->n_series, sizeof *ratio));
-	for (int32_t i = 0; i < tomograms->n_series; i++) {
-		ratio[i] = (double)NAN;
-		if (set->series_first[i + 1] == set->series_first[i]) continue;
-		CYC_TRY(cyc_cancel_check());
-		CYC_TRY(cyc_tilt_series_open(&tomograms->series[i], root));
-		CYC_TRY(series_ratio(&ratio[i], image, be, &tomograms->series[i]));
-	}
-	find_gains(out, ratio, tomograms, set);
+	CYC_TRY(cyc_alloc(&l.ratio, tomograms->n_series, sizeof *l.ratio));
+	CYC_TRY(cyc_alloc(&l.images, n_workers, sizeof *l.images));
+	CYC_TRY(cyc_parallel_for(tomograms->n_series, n_workers, learn_series, &l));
+	find_gains(out, l.ratio, tomograms, set);
 done:
-	cyc_free(ratio);
+	for (int t = 0; l.images && t < n_workers; t++) cyc_free(l.images[t].pixels);
+	cyc_free(l.images);
+	cyc_free(l.ratio);
 	if (st != CYC_OK) cyc_noise_weights_deinit(out);
 	return st;
 }

@@ -3,7 +3,7 @@
 #ifndef CYC_NOISE_WEIGHTS_H
 #define CYC_NOISE_WEIGHTS_H
 
-#include "images/tilt_image.h"
+#include "cyclotomo/project.h"
 
 typedef struct {
 	int32_t n_series;
@@ -14,11 +14,11 @@ typedef struct {
 /**
  * Learn them from up to three images per series, those of least exposure. (T2.8)
  * @param[out] out   zeroed first; deinit it
- * @param[in,out] image  to read with
+ * @param[in,out] tomograms  series with particles are opened
  */
-CYC_MUST_CHECK cyc_status cyc_noise_weights_learn(cyc_noise_weights *out, cyc_tilt_image *image,
-                                                  cyc_backend *be, cyc_tomogram_set *tomograms,
-                                                  const cyc_particle_set *set, const char *root);
+CYC_MUST_CHECK cyc_status cyc_noise_weights_learn(cyc_noise_weights *out, cyc_tomogram_set *tomograms,
+                                                  const cyc_particle_set *set, const char *root,
+                                                  int n_threads);
 void cyc_noise_weights_deinit(cyc_noise_weights *w);
 /**
  * Weight u of an image and the scale it is used with. (T2.9)
