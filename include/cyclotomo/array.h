@@ -152,8 +152,8 @@ void cyc_fft2_band_destroy(cyc_fft2_band **p);
 /** As cyc_fft2_forward(); columns from n_columns on are undefined. */
 void cyc_fft2_band_forward(cyc_cfloat *ft, const cyc_fft2_band *p, float *real);
 /**
- * Plan for one large image by several threads, rows and columns shared out; the result does not depend on their
- * number. As cyc_fft2_forward() and cyc_fft2_inverse(), to within rounding. Not thread-safe per plan.
+ * Plan for one large image by several threads, rows and columns shared out; the result does not depend on
+ * their number. As cyc_fft2_forward() and cyc_fft2_inverse(), to within rounding. Not thread-safe per plan.
  */
 typedef struct cyc_fft2_image cyc_fft2_image;
 CYC_MUST_CHECK cyc_status cyc_fft2_image_create(cyc_fft2_image **out, int32_t nx, int32_t ny, int n_threads);
