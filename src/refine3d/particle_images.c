@@ -114,16 +114,47 @@ done:
 	return st;
 }
 
-cyc_status cyc_series_images_block(void *out, cyc_series_images *s, size_t n, size_t size)
+/* Requests are alike and many: blocks have room for several. Those of 32 MB and more come clear from the
+ * system, by the threads that write to them first; smaller ones are cleared by the thread that asks, while
+ * the others wait. What is not written to is no memory yet. The sanitizers see each request. */
+#ifdef CYC_SANITIZED
+enum { REQUESTS_OF_BLOCK = 1 };
+#else
+enum { REQUESTS_OF_BLOCK = 16 };
+#endif
+static const size_t BLOCK_BYTES = (size_t)64 << 20, ALIGNMENT = 64;
+
+static size_t block_bytes(size_t request)
+{
+	size_t wanted = request < BLOCK_BYTES / REQUESTS_OF_BLOCK ? REQUESTS_OF_BLOCK * request : BLOCK_BYTES;
+	return wanted > request && REQUESTS_OF_BLOCK > 1 ? wanted : request;
+}
+
+static cyc_status add_block(cyc_series_images *s, size_t bytes)
 {
 	cyc_status st = CYC_OK;
 	void **blocks = s->memory;
 	CYC_TRY(cyc_realloc(&blocks, (size_t)s->n_blocks, (size_t)s->n_blocks + 1, sizeof *blocks));
 	s->memory = blocks;
-	CYC_TRY(cyc_alloc(&blocks[s->n_blocks], n, size));
+	CYC_TRY(cyc_alloc(&blocks[s->n_blocks], bytes, 1));
+	s->room = blocks[s->n_blocks++];
+	s->room_bytes = bytes;
+done:
+	return st;
+}
+
+cyc_status cyc_series_images_block(void *out, cyc_series_images *s, size_t n, size_t size)
+{
+	cyc_status st = CYC_OK;
+	CYC_CHECK(n <= (SIZE_MAX - ALIGNMENT) / size, CYC_E_NOMEM, "cannot allocate %zu x %zu bytes", n, size);
+	size_t bytes = (n * size + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
+	if (bytes == 0) bytes = ALIGNMENT;
+	if (bytes > s->room_bytes) CYC_TRY(add_block(s, block_bytes(bytes)));
 	/* Pointers of other types are objects of their own. */
-	memcpy(out, &blocks[s->n_blocks], sizeof blocks[s->n_blocks]);
-	s->n_blocks++;
+	void *p = s->room;
+	memcpy(out, &p, sizeof p);
+	s->room += bytes;
+	s->room_bytes -= bytes;
 	s->bytes += n * size;
 done:
 	return st;

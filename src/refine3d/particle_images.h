@@ -55,8 +55,10 @@ typedef struct {
 	int64_t n_outside, n_total;
 	double *noise_sum;    /**< n_optics x (s/2 + 1): sum over images of noise x mean CTF^2 per shell */
 	int64_t *noise_count; /**< n_optics */
-	void *memory;         /**< of the source */
+	void *memory;         /**< of the source: n_blocks blocks, and what is left of the last */
 	int32_t n_blocks;
+	char *room;
+	size_t room_bytes;
 	size_t bytes;
 } cyc_series_images;
 void cyc_series_images_destroy(cyc_series_images **s);

@@ -59,6 +59,22 @@ static double n_fitted(const cyc_refine3d_job *j, int32_t iteration)
 	return iteration > 0 || j->start_is_refined ? FITTED : 0;
 }
 
+/*
+ * What fitting a pose gains, and loses in independent images, beyond the number of parameters: both are half
+ * the variance of its parameters over that expected from the curvature, and these factors are known from the
+ * scatter of the images and of the maps.                (T8.29)
+ */
+static double excess_of_fit(const cyc_refine3d_state *s)
+{
+	double excess = 0;
+	for (int h = 0; h < 2; h++) {
+		const double *factor = s->error_factor[h]; /* rotation, x, y, z */
+		excess += 0.5 * 3 * (cyc_square(factor[0]) - 1);
+		for (int k = 1; k < 4; k++) excess += 0.5 * (cyc_square(factor[k]) - 1);
+	}
+	return fmax(excess, 0);
+}
+
 /* What the last iteration moved poses by, in standard errors. */
 static double moved_by(const cyc_refine3d_state *s)
 {
@@ -66,14 +82,26 @@ static double moved_by(const cyc_refine3d_state *s)
 	return fmax(rotation, s->offset_error_A > 0 ? s->change_offset_A / s->offset_error_A : 0);
 }
 
+/* Sums over particles of their weights w and gains d. */
+typedef struct {
+	double w, wd, w2, w2d, w2d2;
+} gains;
+
+/* Standard error of the sum of w d, from the scatter of d about its mean. */
+static double error_of_sum(const gains *g)
+{
+	double mean = g->w > 0 ? g->wd / g->w : 0, n = g->w2 > 0 ? g->w * g->w / g->w2 : 0;
+	return n > 1 ? sqrt(fmax(g->w2d2 - 2 * mean * g->w2d + mean * mean * g->w2, 0) * n / (n - 1)) : 0;
+}
+
 cyc_status cyc_refine3d_note_progress(bool *is_better, cyc_refine3d_job *j, int32_t iteration)
 {
 	cyc_status st = CYC_OK;
 	cyc_refine3d_state *s = &j->state;
-	int64_t n = j->particles->n, n_shells = j->crop_px / 2 + 1, n_seen = 0;
+	int64_t n = j->particles->n, n_shells = j->crop_px / 2 + 1;
 	int32_t radius = s->radius < s->best_radius ? s->radius : s->best_radius;
-	double sum = 0, sum2 = 0, *now = NULL, *best = NULL,
-		   fitted = n_fitted(j, iteration) - n_fitted(j, s->best_iteration);
+	gains g = { 0 };
+	double *now = NULL, *best = NULL, fitted = n_fitted(j, iteration) - n_fitted(j, s->best_iteration);
 	/* How much of the fit other maps confirm is known only to half the number of parameters. Poses that
 	 * are converging are not given up for less; they settle after a few halvings. */
 	double moved = iteration > 0 ? moved_by(s) : HUGE_VAL;
@@ -89,25 +117,25 @@ cyc_status cyc_refine3d_note_progress(bool *is_better, cyc_refine3d_job *j, int3
 		CYC_TRY(evidence_of(best, j, j->best_shells, radius));
 		for (int64_t p = 0; p < n; p++) {
 			/* Objects that are probably not the particle say little about which poses are better. */
-			double d = cyc_refine3d_weight(j, p) * (now[p] - best[p] - fitted);
+			double w = cyc_refine3d_weight(j, p), d = now[p] - best[p] - fitted;
 			if (now[p] == 0 && best[p] == 0) continue; /* no image shows it */
-			n_seen++;
-			sum += d;
-			sum2 += d * d;
+			g.w += w;
+			g.wd += w * d;
+			g.w2 += w * w;
+			g.w2d += w * w * d;
+			g.w2d2 += w * w * d * d;
 		}
-		s->evidence_gain = sum;
-		s->evidence_gain_error =
-			n_seen > 1
-				? sqrt(fmax(sum2 - sum * sum / (double)n_seen, 0) * (double)n_seen / (double)(n_seen - 1))
-				: 0;
+		s->evidence_gain = g.wd;
+		s->evidence_gain_error = error_of_sum(&g);
 		/* A start that is independent of these images is left only for a significant gain beyond that of
 		 * fitting noise. */
 		bool is_leaving = s->best_iteration == 0 && !j->start_is_refined;
-		double least = is_leaving ? 0.5 * FITTED * (double)n_seen + 2 * s->evidence_gain_error : 0;
-		*is_better = sum > least || (!is_leaving && is_closing_in && sum > -0.5 * FITTED * (double)n_seen);
-		cyc_info("poses of iteration %d: log-likelihood of held-out images %+.1f +- %.1f compared with %s",
-		         iteration, sum, s->evidence_gain_error,
-		         s->best_iteration == 0 ? "the start" : "the best so far");
+		double least = is_leaving ? excess_of_fit(s) * g.w + 2 * s->evidence_gain_error : 0;
+		*is_better = g.wd > least || (!is_leaving && is_closing_in && g.wd > -0.5 * FITTED * g.w);
+		cyc_info("poses of iteration %d: log-likelihood of held-out images %+.1f +- %.1f compared with %s%s",
+		         iteration, g.wd, s->evidence_gain_error,
+		         s->best_iteration == 0 ? "the start" : "the best so far",
+		         is_leaving && !*is_better ? ": no more than fitting noise would give" : "");
 	}
 	if (!*is_better) goto done;
 	s->best_iteration = iteration;

@@ -98,6 +98,53 @@ static void priors_may_be_narrower_than_errors(void **state)
 	}
 }
 
+/* A start that is independent of the images is left for what is more than fitting them is worth: six
+ * parameters, each times the variance of poses over that of the curvature. Improbable particles have no say.
+ * (T8.29) */
+static void a_start_is_left_for_more_than_a_fit(void **state)
+{
+	(void)state;
+	enum { N_SHELLS = 3, SHELL = 1 };
+	static const double ERROR_FACTOR = 1.1, BEFORE = 4; /* log-likelihood of the start, per particle */
+	static const struct {
+		double gain;
+		bool is_refined, is_better;
+	} CASES[] = { { 6 + 6 * 0.21 - 0.01, false, false },
+		          { 6 + 6 * 0.21 + 0.01, false, true },
+		          { -0.01, true, false },
+		          { 0.01, true, true } };
+	const cyc_refine3d_options o = { .n_threads = 1 };
+	for (size_t i = 0; i < sizeof CASES / sizeof *CASES; i++) {
+		still s;
+		float now[N_STILL * N_SHELLS][2] = { { 0 } }, best[N_STILL * N_SHELLS][2] = { { 0 } };
+		cyc_refined best_poses[N_STILL];
+		bool is_better;
+		cyc_refine3d_job j = still_particles(&s, 0.01, 1, 0.1, 1);
+		j.o = &o;
+		j.crop_px = 2 * (N_SHELLS - 1);
+		j.shells = now;
+		j.best_shells = best;
+		j.best = best_poses;
+		j.start_is_refined = CASES[i].is_refined;
+		j.uses_groups[0] = j.uses_groups[1] = true;
+		j.state.radius = j.state.best_radius = SHELL;
+		for (int h = 0; h < 2; h++)
+			for (int k = 0; k < 4; k++) j.state.error_factor[h][k] = ERROR_FACTOR;
+		for (int p = 0; p < N_STILL; p++) {
+			/* With |V|^2 = 1 and all alike the log-likelihood is the square of what they agree by. */
+			bool is_junk = p < N_STILL / 2;
+			s.refined[p].probability = is_junk ? 0 : 1;
+			now[p * N_SHELLS + SHELL][0] = is_junk ? 0 : (float)sqrt(BEFORE + CASES[i].gain);
+			best[p * N_SHELLS + SHELL][0] = is_junk ? 100 : (float)sqrt(BEFORE);
+			now[p * N_SHELLS + SHELL][1] = best[p * N_SHELLS + SHELL][1] = 1;
+		}
+		ASSERT_OK(cyc_refine3d_note_progress(&is_better, &j, 1));
+		if (is_better != CASES[i].is_better)
+			fail_msg("gain of %.2f per particle: %s", CASES[i].gain, is_better ? "taken" : "not taken");
+		assert_int_equal(j.state.best_iteration, is_better ? 1 : 0);
+	}
+}
+
 /* A refinement of refined poses begins with the width that these have about the centre of their prior, and
  * not with that of the options: its first iteration may be its last. Probable particles count, symmetry mates
  * are alike, and nothing becomes wider. (T8.13) */
@@ -275,6 +322,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = { cmocka_unit_test(shares_are_those_of_masses),
 		                                cmocka_unit_test(priors_may_be_narrower_than_errors),
+		                                cmocka_unit_test(a_start_is_left_for_more_than_a_fit),
 		                                cmocka_unit_test(refined_poses_bring_the_width_of_their_prior),
 		                                cmocka_unit_test(offsets_keep_room),
 		                                cmocka_unit_test(errors_are_those_of_the_inverse_curvature),
