@@ -127,10 +127,10 @@ cyc_status cyc_refine3d_note_progress(bool *is_better, cyc_refine3d_job *j, int3
 		}
 		s->evidence_gain = g.wd;
 		s->evidence_gain_error = error_of_sum(&g);
-		/* A start that is independent of these images is left only for a significant gain beyond that of
-		 * fitting noise. */
+		/* A start that is independent of these images is left where the poses found are likely to be better:
+		 * below this gain, they fit the noise by as much as they are nearer. */
 		bool is_leaving = s->best_iteration == 0 && !j->start_is_refined;
-		double least = is_leaving ? excess_of_fit(s) * g.w + 2 * s->evidence_gain_error : 0;
+		double least = is_leaving ? excess_of_fit(s) * g.w + s->evidence_gain_error : 0;
 		*is_better = g.wd > least || (!is_leaving && is_closing_in && g.wd > -0.5 * FITTED * g.w);
 		cyc_info("poses of iteration %d: log-likelihood of held-out images %+.1f +- %.1f compared with %s%s",
 		         iteration, g.wd, s->evidence_gain_error,
