@@ -45,6 +45,10 @@ mutation("learn_priors: returns at once", "expectation.c", "\tdeviation *d = NUL
          "\tdeviation *d = NULL;\n\tif (n >= 0) return CYC_OK;\n\tCYC_TRY(cyc_alloc(&d, 3 * (size_t)n, sizeof *d));", RULES)
 # There was once an estimate of a particle's own noise in its reference; now its group is taken out of the map instead (T8.5).
 mutation("groups: all images are in every reference", "group_maps.c", "half * g->n_groups + i_group,\n", "-1,\n", REFINE)
+mutation("progress: a start is left for any gain", "progress.c", "excess_of_fit(s) * g.w", "0 * excess_of_fit(s) * g.w", RULES)
+mutation("progress: a start is left for twice a fit", "progress.c", "excess_of_fit(s) * g.w", "2 * excess_of_fit(s) * g.w", RULES)
+mutation("progress: improbable particles have a say", "progress.c", "double w = cyc_refine3d_weight(j, p), d =", "double w = 1, d =", RULES)
+mutation("polish: windows of whole images without their sign", "image_shift.c", "unit = -1 / (float)s", "unit = 1 / (float)s", POLISH)
 mutation("stacks: fill_shares gives 1", "stack_images.c", "\t\tshare[j] = kept;", "\t\tkept = 1;\n\t\tshare[j] = kept;", SEARCH)
 mutation("fit_scales: mean of scales is not 1", "expectation.c", "\t\t\tseries_scale[2 * i + h] *= count / mean;", "\t\t\tseries_scale[2 * i + h] *= 2 * count / mean;", SEARCH)
 mutation("fit_scales: clamps left out", "expectation.c", "fmin(fmax(scale, 0.2), 5)", "scale", SEARCH)
@@ -84,8 +88,8 @@ need("ctfrefine", "ctfrefine_memory.c", "\treturn m.peak;", "\treturn %s * m.pea
 need("polish", "polish_memory.c", "\treturn m.peak;", "\treturn %s * m.peak;")
 need("refine-tilts", "refine_tilts_memory.c", "\treturn kept_bytes(o, p) + fmax(cyc_polish_memory_bytes(&polish, p, map_px, radius),\n\t                               cyc_ctfrefine_memory_bytes(&ctfrefine, p, map_px, radius));",
      "\treturn %s * (kept_bytes(o, p) + fmax(cyc_polish_memory_bytes(&polish, p, map_px, radius), cyc_ctfrefine_memory_bytes(&ctfrefine, p, map_px, radius)));")
-need("extract", "series.c", "return CYC_PROGRAM_BYTES + image + pass + batch + threads + volume + 20 * S * S;",
-     "return %s * (CYC_PROGRAM_BYTES + image + pass + batch + threads + volume + 20 * S * S);")
+need("extract", "series.c", "return CYC_PROGRAM_BYTES + image + reached_bytes(pass, j) + batch + threads + volume + 20 * S * S;",
+     "return %s * (CYC_PROGRAM_BYTES + image + reached_bytes(pass, j) + batch + threads + volume + 20 * S * S);")
 need("check", "check_memory.c", "cyc_fft3_bytes(map_px, o->n_threads));\n\treturn m.peak;", "cyc_fft3_bytes(map_px, o->n_threads));\n\treturn %s * m.peak;")
 need("refine", "refine3d_memory.c", "\tout->bytes = fixed + fmax(B, poses + out->references_bytes);",
      "\tout->bytes = %s * (fixed + fmax(B, poses + out->references_bytes));")
