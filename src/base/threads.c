@@ -320,7 +320,11 @@ static void reset_in_child(void)
 	atomic_store(&g_pool.n_sleeping, 0);
 	atomic_store(&g_pool.is_waited, false);
 	atomic_store(&g_pool.is_used, false);
-	atomic_store(&g_at_work, atomic_load(&g_at_work) / ALL * ALL + 1);
+	/* One thread is at work, and has been since now. */
+	uint64_t all = atomic_load(&g_at_work) / ALL;
+	atomic_store(&g_at_work, all * ALL + 1);
+	atomic_store(&g_full_ns, 0);
+	if (all == 1) all_are_at_work(true);
 }
 
 static void register_reset(void) { pthread_atfork(NULL, NULL, reset_in_child); }
