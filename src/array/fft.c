@@ -206,6 +206,18 @@ static fftwf_plan plan_columns(cyc_cfloat *columns, int32_t n, int sign)
 	return p;
 }
 
+/* Columns first .. first + COLUMN_BATCH - 1, or as many as there are, of n rows that are `length` long. */
+static void transform_columns(cyc_cfloat *rows, size_t n, size_t length, size_t first, fftwf_plan plan,
+                              cyc_cfloat *columns)
+{
+	size_t m = length - first < COLUMN_BATCH ? length - first : COLUMN_BATCH;
+	for (size_t i = 0; i < n; i++)
+		memcpy(columns + i * COLUMN_BATCH, rows + i * length + first, m * sizeof *columns);
+	fftwf_execute_dft(plan, columns, columns);
+	for (size_t i = 0; i < n; i++)
+		memcpy(rows + i * length + first, columns + i * COLUMN_BATCH, m * sizeof *columns);
+}
+
 /* ---------------------------------------------------------------- one large image */
 
 struct cyc_fft2_image {
@@ -278,14 +290,10 @@ static cyc_status image_row_task(void *arg, int64_t y, int i_thread)
 static cyc_status image_column_task(void *arg, int64_t i, int i_thread)
 {
 	const image_pass *a = arg;
-	size_t ny = (size_t)a->p->ny, half = (size_t)(a->p->nx / 2 + 1), first = (size_t)i * COLUMN_BATCH,
-		   m = half - first < COLUMN_BATCH ? half - first : COLUMN_BATCH;
-	cyc_cfloat *columns = a->p->columns + (size_t)i_thread * ny * COLUMN_BATCH;
-	for (size_t y = 0; y < ny; y++)
-		memcpy(columns + y * COLUMN_BATCH, a->ft + y * half + first, m * sizeof *columns);
-	fftwf_execute_dft(a->is_forward ? a->p->column_forward : a->p->column_inverse, columns, columns);
-	for (size_t y = 0; y < ny; y++)
-		memcpy(a->ft + y * half + first, columns + y * COLUMN_BATCH, m * sizeof *columns);
+	size_t ny = (size_t)a->p->ny, half = (size_t)(a->p->nx / 2 + 1);
+	transform_columns(a->ft, ny, half, (size_t)i * COLUMN_BATCH,
+	                  a->is_forward ? a->p->column_forward : a->p->column_inverse,
+	                  a->p->columns + (size_t)i_thread * ny * COLUMN_BATCH);
 	return CYC_OK;
 }
 
@@ -405,14 +413,10 @@ static cyc_status plane_task(void *arg, int64_t z, int i_thread)
 static cyc_status column_task(void *arg, int64_t i, int i_thread)
 {
 	const pass *a = arg;
-	size_t n = (size_t)a->p->n, half_count = (n / 2 + 1) * n, first = (size_t)i * COLUMN_BATCH;
-	size_t m = half_count - first < COLUMN_BATCH ? half_count - first : COLUMN_BATCH;
-	cyc_cfloat *columns = a->p->columns + (size_t)i_thread * n * COLUMN_BATCH;
-	for (size_t z = 0; z < n; z++)
-		memcpy(columns + z * COLUMN_BATCH, a->ft + z * half_count + first, m * sizeof *columns);
-	fftwf_execute_dft(a->is_forward ? a->p->z_forward : a->p->z_inverse, columns, columns);
-	for (size_t z = 0; z < n; z++)
-		memcpy(a->ft + z * half_count + first, columns + z * COLUMN_BATCH, m * sizeof *columns);
+	size_t n = (size_t)a->p->n;
+	transform_columns(a->ft, n, (n / 2 + 1) * n, (size_t)i * COLUMN_BATCH,
+	                  a->is_forward ? a->p->z_forward : a->p->z_inverse,
+	                  a->p->columns + (size_t)i_thread * n * COLUMN_BATCH);
 	return CYC_OK;
 }
 

@@ -120,13 +120,7 @@ static cyc_status learn_series(void *arg, int64_t i, int i_thread)
 	l->ratio[i] = (double)NAN;
 	if (l->set->series_first[i + 1] == l->set->series_first[i]) return CYC_OK;
 	CYC_TRY(cyc_tilt_series_open(ts, l->root));
-	int64_t count = (int64_t)ts->image_nx * ts->image_ny;
-	if (count > image->count) {
-		cyc_free(image->pixels);
-		*image = (cyc_ready_image){ 0 };
-		CYC_TRY(cyc_alloc(&image->pixels, count, sizeof *image->pixels));
-		image->count = count;
-	}
+	CYC_TRY(cyc_ready_image_reserve(image, ts));
 	CYC_TRY(series_ratio(&l->ratio[i], image, ts));
 done:
 	return st;

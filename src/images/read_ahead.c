@@ -130,6 +130,19 @@ done:
 	return st;
 }
 
+cyc_status cyc_ready_image_reserve(cyc_ready_image *image, const cyc_tilt_series *ts)
+{
+	cyc_status st = CYC_OK;
+	int64_t count = (int64_t)ts->image_nx * ts->image_ny;
+	if (count <= image->count) return CYC_OK;
+	cyc_free(image->pixels);
+	*image = (cyc_ready_image){ 0 };
+	CYC_TRY(cyc_alloc(&image->pixels, count, sizeof *image->pixels));
+	image->count = count;
+done:
+	return st;
+}
+
 cyc_status cyc_ready_image_make(cyc_ready_image *out, const cyc_tilt_series *ts, int32_t i_tilt)
 {
 	cyc_status st = CYC_OK;
@@ -197,17 +210,11 @@ cyc_status cyc_read_ahead_start(cyc_read_ahead **p, const cyc_tilt_series *ts, i
 {
 	cyc_status st = CYC_OK;
 	request q = request_of(ts, i_tilt);
-	int64_t count = (int64_t)q.of.nx * q.of.ny;
 	q.of.series = q.of.path = NULL;
 	if (!*p) CYC_TRY(cyc_alloc(p, 1, sizeof **p));
 	cyc_read_ahead *r = *p;
 	CYC_ASSERT(!r->is_running);
-	if (count > r->image.count) {
-		cyc_free(r->image.pixels);
-		r->image = (cyc_ready_image){ 0 };
-		CYC_TRY(cyc_alloc(&r->image.pixels, count, sizeof *r->image.pixels));
-		r->image.count = count;
-	}
+	CYC_TRY(cyc_ready_image_reserve(&r->image, ts));
 	CYC_TRY(cyc_strdup(&q.of.series, ts->name));
 	CYC_TRY(cyc_strdup(&q.of.path, ts->image_path[i_tilt]));
 	forget(&r->request);
@@ -223,7 +230,6 @@ cyc_status cyc_read_ahead_take(bool *found, cyc_ready_image *out, cyc_read_ahead
                                const cyc_tilt_series *ts, int32_t i_tilt)
 {
 	cyc_status st = CYC_OK;
-	*found = false;
 	*found = cyc_read_ahead_is(r, ts, i_tilt);
 	cyc_read_ahead_drop(r);
 	if (!*found) goto done;

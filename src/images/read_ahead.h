@@ -22,6 +22,8 @@ typedef struct {
 	cyc_known_key known; /**< of the image as it was read */
 } cyc_ready_image;
 
+/** Have room for the images of an open series; what was there is lost. Free image->pixels with cyc_free(). */
+CYC_MUST_CHECK cyc_status cyc_ready_image_reserve(cyc_ready_image *image, const cyc_tilt_series *ts);
 /**
  * Read row i_tilt of an open series into out->pixels and mend it: what read-ahead does, on this thread.
  * @param[in,out] out  with room for the image

@@ -30,8 +30,7 @@ typedef struct {
 	const cyc_cfloat *phase;
 	const double *noise; /* sh: of the image, by shells of the window */
 	double *of_rows;     /* ny x 2: sums of each row, to be added in their order */
-	float *best_value;   /* N_MAPS x bands */
-	size_t *best_at;
+	size_t *best_at;     /* N_MAPS x bands: highest point of each band */
 } search;
 
 /* The three maps of which the highest point is wanted: both half-sets together, and each. */
@@ -61,7 +60,6 @@ static void search_deinit(search *w)
 	cyc_free(w->pixels);
 	cyc_free(w->scratch);
 	cyc_free(w->of_rows);
-	cyc_free(w->best_value);
 	cyc_free(w->best_at);
 }
 
@@ -86,7 +84,6 @@ static cyc_status search_init(search *w, const cyc_prediction_pass *p, int32_t n
 	CYC_TRY(cyc_alloc(&w->pixels, (size_t)w->n_windows * (size_t)s * (size_t)s, sizeof *w->pixels));
 	CYC_TRY(cyc_alloc(&w->scratch, (size_t)n_threads * scratch_values(s), sizeof *w->scratch));
 	CYC_TRY(cyc_alloc(&w->of_rows, 2 * (size_t)ny, sizeof *w->of_rows));
-	CYC_TRY(cyc_alloc(&w->best_value, N_MAPS * (size_t)n_bands(ny), sizeof *w->best_value));
 	CYC_TRY(cyc_alloc(&w->best_at, N_MAPS * (size_t)n_bands(ny), sizeof *w->best_at));
 done:
 	return st;
@@ -279,7 +276,6 @@ static cyc_status survey_band(void *arg, int64_t band, int i_thread)
 		for (size_t i = best + 1; i < end * nx; i++)
 			if (value_at(w, m, i) > value_at(w, m, best)) best = i;
 		w->best_at[(size_t)m * B + (size_t)band] = best;
-		w->best_value[(size_t)m * B + (size_t)band] = value_at(w, m, best);
 	}
 	for (size_t y = first; y < end; y++) {
 		double mean = 0, square = 0;
@@ -296,11 +292,11 @@ static cyc_status survey_band(void *arg, int64_t band, int i_thread)
 
 static size_t highest(const search *w, int which)
 {
-	size_t B = (size_t)n_bands(w->ny), best = 0;
-	const float *value = w->best_value + (size_t)which * B;
+	size_t B = (size_t)n_bands(w->ny);
+	const size_t *at = w->best_at + (size_t)which * B, *best = at;
 	for (size_t b = 1; b < B; b++)
-		if (value[b] > value[best]) best = b;
-	return w->best_at[(size_t)which * B + best];
+		if (value_at(w, which, at[b]) > value_at(w, which, *best)) best = &at[b];
+	return *best;
 }
 
 static double highest_near(const search *w, int32_t reach)

@@ -20,8 +20,8 @@ double cyc_polish_memory_bytes(const cyc_polish_options *o, const cyc_project_si
 	if (o->do_motion) cyc_memory_take(&m, 24 * p->n_images);
 	cyc_reference_memory(&m, &reference, o->n_threads);
 	cyc_memory_take(&m, cyc_prediction_pass_bytes(p, o->box_px, false, map, o->n_threads) + 16 * plane);
-	/* Of the series in work: correlation maps, linearised pairs; the search for
-	 * tilts that are far off, then the equations of tilts and of motion. */
+	/* Of the series in work: correlation maps, linearised pairs; first the search for tilts that are far off,
+	 * then the equations of tilts and of motion. */
 	cyc_memory_take(&m, p->most_pairs * (map + (double)(sizeof(cyc_pair) + sizeof(cyc_linear_pair))));
 	cyc_memory_pass(&m, cyc_image_shift_bytes(p->image_nx, p->image_ny, o->box_px, o->n_threads));
 	cyc_memory_pass(&m, 16 * per_tilt * per_tilt + 8 * (3 * n * per_tilt + 8 * motion + 12 * T * n) +

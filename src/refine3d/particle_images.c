@@ -118,16 +118,17 @@ done:
  * system, by the threads that write to them first; smaller ones are cleared by the thread that asks, while
  * the others wait. What is not written to is no memory yet. The sanitizers see each request. */
 #ifdef CYC_SANITIZED
-enum { REQUESTS_OF_BLOCK = 1 };
+static const size_t MOST_OF_BLOCK = 0;
 #else
-enum { REQUESTS_OF_BLOCK = 16 };
+static const size_t MOST_OF_BLOCK = (size_t)64 << 20;
 #endif
-static const size_t BLOCK_BYTES = (size_t)64 << 20, ALIGNMENT = 64;
+static const size_t ALIGNMENT = 64;
 
 static size_t block_bytes(size_t request)
 {
-	size_t wanted = request < BLOCK_BYTES / REQUESTS_OF_BLOCK ? REQUESTS_OF_BLOCK * request : BLOCK_BYTES;
-	return wanted > request && REQUESTS_OF_BLOCK > 1 ? wanted : request;
+	enum { REQUESTS = 16 };
+	size_t several = request < MOST_OF_BLOCK / REQUESTS ? REQUESTS * request : MOST_OF_BLOCK;
+	return several > request ? several : request;
 }
 
 static cyc_status add_block(cyc_series_images *s, size_t bytes)
