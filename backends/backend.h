@@ -57,6 +57,13 @@ size_t cyc_buffer_bytes(const cyc_buffer *b);
 CYC_MUST_CHECK cyc_status cyc_buffer_upload(cyc_buffer *b, const void *host, size_t n_bytes);
 CYC_MUST_CHECK cyc_status cyc_buffer_download(void *host, const cyc_buffer *b, size_t n_bytes);
 /**
+ * Make *b hold n bytes of host memory. A backend that computes in the host's memory uses them where they are:
+ * they must stay unchanged until the next call or cyc_buffer_destroy(), and the buffer is for reading.
+ * Another one copies them, to memory that grows as needed.
+ * @param[in,out] b  NULL, or what an earlier call with this backend has made
+ */
+CYC_MUST_CHECK cyc_status cyc_buffer_show(cyc_buffer **b, cyc_backend *be, void *host, size_t n_bytes);
+/**
  * Host access to a buffer until cyc_buffer_unmap(): the memory itself where it is the host's, else a copy.
  * No operation may use a mapped buffer.
  */
@@ -376,6 +383,8 @@ struct cyc_backend_ops {
 	void (*free)(void *self, void *address, size_t bytes);
 	cyc_status (*upload)(void *self, void *address, const void *host, size_t bytes);
 	cyc_status (*download)(void *self, void *host, const void *address, size_t bytes);
+	/** Operations may be given the host's own memory: it is neither guarded nor copied. */
+	bool uses_host_memory;
 	/** NULL, as unmap: the host cannot reach the memory, and registry.c makes a copy. */
 	cyc_status (*map)(void *self, void **host, void *address, size_t bytes, bool is_discarded);
 	cyc_status (*unmap)(void *self, void *host, void *address, size_t bytes);

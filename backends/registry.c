@@ -20,6 +20,7 @@ struct cyc_buffer {
 	cyc_backend *be;
 	void *address, *host;                     /* host: NULL, or where the mapped part is */
 	size_t bytes, mapped_first, mapped_bytes; /* of all, and of the mapped part */
+	bool is_shown;                            /* address is the caller's */
 };
 
 /* ---------------------------------------------------------------- which there are */
@@ -246,7 +247,7 @@ void cyc_buffer_destroy(cyc_buffer **b)
 	if (!*b) return;
 	cyc_buffer *p = *b;
 	if (p->host) (void)unmap(p);
-	if (p->address) p->be->ops.free(p->be->self, p->address, p->bytes);
+	if (p->address && !p->is_shown) p->be->ops.free(p->be->self, p->address, p->bytes);
 	cyc_free(p);
 	*b = NULL;
 }
@@ -259,6 +260,22 @@ cyc_status cyc_buffer_upload(cyc_buffer *b, const void *host, size_t n_bytes)
 	CYC_CHECK(n_bytes <= b->bytes && !b->host, CYC_E_INTERNAL, "upload of %zu bytes to a%s buffer of %zu",
 	          n_bytes, b->host ? " mapped" : "", b->bytes);
 	CYC_TRY(b->be->ops.upload(b->be->self, b->address, host, n_bytes));
+done:
+	return st;
+}
+
+cyc_status cyc_buffer_show(cyc_buffer **b, cyc_backend *be, void *host, size_t n_bytes)
+{
+	cyc_status st = CYC_OK;
+	if (be->ops.uses_host_memory) {
+		cyc_buffer_destroy(b);
+		CYC_TRY(cyc_alloc(b, 1, sizeof **b));
+		**b = (cyc_buffer){ .be = be, .address = host, .bytes = n_bytes, .is_shown = true };
+		goto done;
+	}
+	if (*b && (*b)->bytes < n_bytes) cyc_buffer_destroy(b);
+	if (!*b) CYC_TRY(cyc_buffer_create(b, be, n_bytes, 1));
+	CYC_TRY(cyc_buffer_upload(*b, host, n_bytes));
 done:
 	return st;
 }

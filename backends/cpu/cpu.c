@@ -19,7 +19,7 @@ static void destroy(void *self)
 {
 	cyc_cpu *cpu = self;
 	if (!cpu) return;
-	cyc__window_plan_destroy(&cpu->window);
+	for (int i = 0; i < CYC_CPU_WINDOW_PLANS; i++) cyc__window_plan_destroy(&cpu->window[i]);
 	cyc__image_plan_destroy(&cpu->image);
 	cyc_fft3_destroy(&cpu->fft3);
 	cyc_free(cpu->scratch);
@@ -117,6 +117,7 @@ done:
 
 const struct cyc_backend_ops cyc_backend_cpu = {
 	.name = "cpu",
+	.uses_host_memory = true,
 	.create = create,
 	.destroy = destroy,
 	.alloc = alloc,

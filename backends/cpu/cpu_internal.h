@@ -8,11 +8,14 @@
 typedef struct cyc_window_plan cyc_window_plan;
 typedef struct cyc_image_plan cyc_image_plan;
 
+/** Windows of a tilt image and of the images cut from it take turns. */
+enum { CYC_CPU_WINDOW_PLANS = 2 };
+
 typedef struct {
 	int n_threads;
-	cyc_window_plan *window; /**< of the last window_spec */
-	cyc_image_plan *image;   /**< of the last cyc_particle_image_spec */
-	cyc_fft3 *fft3;          /**< of the last size */
+	cyc_window_plan *window[CYC_CPU_WINDOW_PLANS]; /**< of the last cyc_window_specs, the latest first */
+	cyc_image_plan *image;                         /**< of the last cyc_particle_image_spec */
+	cyc_fft3 *fft3;                                /**< of the last size */
 	int32_t fft3_n;
 	void *scratch; /**< n_scratch x scratch_bytes */
 	int n_scratch;

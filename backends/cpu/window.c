@@ -48,6 +48,32 @@ done:
 	return st;
 }
 
+static bool is_plan_of(const cyc_window_plan *p, const cyc_window_spec *spec)
+{
+	return p && p->spec.box_px == spec->box_px && p->spec.box_binned == spec->box_binned &&
+	       p->spec.no_circle_crop == spec->no_circle_crop && p->spec.is_partial == spec->is_partial &&
+	       p->spec.radius == spec->radius && p->spec.n_rows == spec->n_rows;
+}
+
+/* The plan of spec becomes the first; one that is made takes the place of the last. */
+static cyc_status have_plan(cyc_cpu *cpu, const cyc_window_spec *spec)
+{
+	cyc_status st = CYC_OK;
+	cyc_window_plan *plan = NULL, **all = cpu->window;
+	int at = 0;
+	while (at < CYC_CPU_WINDOW_PLANS - 1 && !is_plan_of(all[at], spec)) at++;
+	if (!is_plan_of(all[at], spec)) {
+		CYC_TRY(plan_create(&plan, spec));
+		cyc__window_plan_destroy(&all[at]);
+	} else {
+		plan = all[at];
+	}
+	memmove(all + 1, all, (size_t)at * sizeof(cyc_window_plan *));
+	all[0] = plan;
+done:
+	return st;
+}
+
 typedef struct {
 	const cyc_cpu *cpu;
 	const cyc_window_plan *plan;
@@ -184,15 +210,9 @@ cyc_status cyc_window_cpu(void *self, cyc_cfloat *ft, const float *image, int32_
 	cyc_status st = CYC_OK;
 	cyc_cpu *cpu = self;
 	size_t S = (size_t)spec->box_px, Sh = S / 2 + 1;
-	const cyc_window_spec *have = cpu->window ? &cpu->window->spec : NULL;
-	if (!have || have->box_px != spec->box_px || have->box_binned != spec->box_binned ||
-	    have->no_circle_crop != spec->no_circle_crop || have->is_partial != spec->is_partial ||
-	    have->radius != spec->radius || have->n_rows != spec->n_rows) {
-		cyc__window_plan_destroy(&cpu->window);
-		CYC_TRY(plan_create(&cpu->window, spec));
-	}
+	CYC_TRY(have_plan(cpu, spec));
 	CYC_TRY(cyc__cpu_scratch(cpu, n, (S * S + 16) * sizeof(float) + (Sh * S + Sh + S) * sizeof(cyc_cfloat)));
-	work a = { cpu, cpu->window, ft, image, nx, ny, at_px };
+	work a = { cpu, cpu->window[0], ft, image, nx, ny, at_px };
 	CYC_TRY(cyc_parallel_for(n, cpu->n_threads, window_task, &a));
 done:
 	return st;

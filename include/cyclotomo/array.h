@@ -43,7 +43,7 @@ static inline size_t cyc_volume_count(const cyc_volume *v)
 static inline bool cyc_volume_is_cubic(const cyc_volume *v) { return v->nx == v->ny && v->ny == v->nz; }
 /** Central part (n smaller) or zero-padded copy (n larger) of a cubic map; centre voxel box/2 -> n/2. Even
  * sizes only. */
-CYC_MUST_CHECK cyc_status cyc_volume_resize(cyc_volume **out, const cyc_volume *v, int32_t n);
+CYC_MUST_CHECK cyc_status cyc_volume_resize(cyc_volume **out, const cyc_volume *v, int32_t n, int n_threads);
 
 /** Distance in voxels from a mask's centre, voxel n/2, to its farthest voxel above 0.01; -1 if there is none.
  */

@@ -56,7 +56,10 @@ double cyc_cpu_s(void);
 int64_t cyc_peak_memory_bytes(void);
 /** Arrays of so many bytes and more go back to the system when they are freed; what smaller ones leave may
  * stay with the process. */
-enum { CYC_MAPPED_BYTES = 16 << 20 };
+enum { CYC_MAPPED_BYTES = 4 << 20 };
+/** At the start of a program, whose memory is all its own: blocks below CYC_MAPPED_BYTES that were freed stay
+ * with the process for the next ones, where glibc would return and clear their pages each time. */
+void cyc_memory_keep_freed(void);
 /** Between jobs of one process: memory that was freed goes back to the system, so that the next needs what it
  * would need in a process of its own. */
 void cyc_memory_give_back(void);

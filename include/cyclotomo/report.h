@@ -52,6 +52,13 @@ CYC_MUST_CHECK cyc_status cyc_plot_svg(char **out, const cyc_plot *panels, int32
 /** Several figures, a page each, as one PDF ("logfile.pdf"). figures[i] has n_panels[i] panels. */
 CYC_MUST_CHECK cyc_status cyc_plot_write_pdf(const char *path, const cyc_plot *const *figures,
                                              const int32_t *n_panels, int32_t n_figures);
+/**
+ * Several figures, each as a file of its own as cyc_plot_write() does it, and all as cyc_plot_write_pdf()
+ * does it, side by side. @param[in] paths  n_figures, of the single ones
+ */
+CYC_MUST_CHECK cyc_status cyc_plot_write_book(const char *pdf_path, const char *const *paths,
+                                              const cyc_plot *const *figures, const int32_t *n_panels,
+                                              int32_t n_figures, int n_threads);
 
 /** One square of a picture of values. Arrays are borrowed for the duration of the call. */
 typedef struct {

@@ -40,7 +40,26 @@ done:
 	return st;
 }
 
-cyc_status cyc_volume_resize(cyc_volume **out, const cyc_volume *v, int32_t n)
+typedef struct {
+	cyc_volume *to;
+	const cyc_volume *from;
+	int32_t to_first, from_first, n; /* of a plane, a row and a voxel; how many */
+} resizing;
+
+static cyc_status resize_task(void *arg, int64_t z, int i_thread)
+{
+	(void)i_thread;
+	const resizing *r = arg;
+	size_t n_to = (size_t)r->to->nx, n_from = (size_t)r->from->nx, to = (size_t)r->to_first,
+		   from = (size_t)r->from_first;
+	for (size_t y = 0; y < (size_t)r->n; y++)
+		memcpy(r->to->data + (((size_t)z + to) * n_to + y + to) * n_to + to,
+		       r->from->data + (((size_t)z + from) * n_from + y + from) * n_from + from,
+		       (size_t)r->n * sizeof(float));
+	return CYC_OK;
+}
+
+cyc_status cyc_volume_resize(cyc_volume **out, const cyc_volume *v, int32_t n, int n_threads)
 {
 	cyc_status st = CYC_OK;
 	*out = NULL;
@@ -48,12 +67,9 @@ cyc_status cyc_volume_resize(cyc_volume **out, const cyc_volume *v, int32_t n)
 	          "only cubic maps of even edge can be resized, got %d x %d x %d", v->nx, v->ny, v->nz);
 	CYC_CHECK(n > 0 && n % 2 == 0, CYC_E_SHAPE, "the edge of a map must be even and positive, got %d", n);
 	CYC_TRY(cyc_volume_create(out, n, n, n, v->pixel_size_A));
-	int32_t m = n < v->nx ? n : v->nx, to = (n - m) / 2, from = (v->nx - m) / 2;
-	for (int32_t z = 0; z < m; z++)
-		for (int32_t y = 0; y < m; y++)
-			memcpy((*out)->data + ((size_t)(z + to) * (size_t)n + (size_t)(y + to)) * (size_t)n + to,
-			       v->data + ((size_t)(z + from) * (size_t)v->nx + (size_t)(y + from)) * (size_t)v->nx + from,
-			       (size_t)m * sizeof(float));
+	int32_t m = n < v->nx ? n : v->nx;
+	resizing r = { *out, v, (n - m) / 2, (v->nx - m) / 2, m };
+	CYC_TRY(cyc_parallel_for(m, n_threads, resize_task, &r));
 done:
 	return st;
 }

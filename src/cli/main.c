@@ -301,6 +301,7 @@ static bool call_on_larger_stack(call *c)
 int main(int argc, char **argv)
 {
 	call c = { argc, argv, 0 };
+	cyc_memory_keep_freed();
 	open_closed_streams();
 	return call_on_larger_stack(&c) ? c.result : run_on_ranks(argc, argv);
 }

@@ -173,7 +173,6 @@ done:
 }
 
 typedef struct {
-	const char *out_dir;
 	const cyc_tomogram_set *tomograms;
 	cyc_tilt_result *const *results;
 	page *pages; /* per series; without values where there are no results */
@@ -181,39 +180,35 @@ typedef struct {
 
 static cyc_status figure_task(void *arg, int64_t i, int i_thread)
 {
-	cyc_status st = CYC_OK;
 	const figures_work *w = arg;
-	char *path = NULL;
 	(void)i_thread;
-	if (!w->results[i]) return CYC_OK;
-	CYC_TRY(page_create(&w->pages[i], &w->tomograms->series[i], w->results[i]));
-	CYC_TRY(cyc_asprintf(&path, "%s%s_ctf.png", w->out_dir, w->tomograms->series[i].file_name));
-	CYC_TRY(cyc_plot_write(path, w->pages[i].panels, N_PANELS));
-done:
-	cyc_free(path);
-	return st;
+	return w->results[i] ? page_create(&w->pages[i], &w->tomograms->series[i], w->results[i]) : CYC_OK;
 }
 
 cyc_status cyc_ctf_figures_write(const char *out_dir, const cyc_tomogram_set *tomograms,
                                  cyc_tilt_result *const *results, int n_threads)
 {
 	cyc_status st = CYC_OK;
-	figures_work w = { .out_dir = out_dir, .tomograms = tomograms, .results = results };
+	figures_work w = { .tomograms = tomograms, .results = results };
 	const cyc_plot **figures = NULL;
 	int32_t *n_panels = NULL, n = 0;
-	char *path = NULL;
+	char *path = NULL, **pictures = NULL;
+	CYC_TRY(cyc_alloc(&pictures, tomograms->n_series, sizeof *pictures));
 	CYC_TRY(cyc_alloc(&w.pages, tomograms->n_series, sizeof *w.pages));
 	CYC_TRY(cyc_alloc(&figures, tomograms->n_series, sizeof *figures));
 	CYC_TRY(cyc_alloc(&n_panels, tomograms->n_series, sizeof *n_panels));
 	CYC_TRY(cyc_parallel_for(tomograms->n_series, n_threads, figure_task, &w));
 	for (int32_t i = 0; i < tomograms->n_series; i++) {
 		if (!results[i]) continue;
+		CYC_TRY(cyc_asprintf(&pictures[n], "%s%s_ctf.png", out_dir, tomograms->series[i].file_name));
 		figures[n] = w.pages[i].panels;
 		n_panels[n++] = N_PANELS;
 	}
 	CYC_TRY(cyc_asprintf(&path, "%slogfile.pdf", out_dir));
-	CYC_TRY(cyc_plot_write_pdf(path, figures, n_panels, n));
+	CYC_TRY(cyc_plot_write_book(path, (const char *const *)pictures, figures, n_panels, n, n_threads));
 done:
+	for (int32_t i = 0; pictures && i < tomograms->n_series; i++) cyc_free(pictures[i]);
+	cyc_free(pictures);
 	for (int32_t i = 0; w.pages && i < tomograms->n_series; i++) {
 		cyc_free(w.pages[i].values);
 		cyc_free(w.pages[i].marks);

@@ -520,8 +520,8 @@ static cyc_status weigh_image(cyc_accumulator *a, cyc_tilt_series *ts, int32_t f
 	size_t plane = cyc_half_count2(a->box.window.box_binned);
 	a->image_weight = 1;
 	if (!a->noise.gain) goto done;
-	a->image_weight =
-		cyc_noise_weight(&ts->tilts[f].scale, &a->noise, i_series, &ts->tilts[f], a->image.variance);
+	a->image_weight = cyc_noise_weight(&ts->tilts[f].scale, &a->noise, i_series, &ts->tilts[f],
+	                                   a->image.loaded.state.variance);
 	for (size_t i = 0; i < plane; i++) a->whiten_host[i] = (float)a->image_weight;
 	CYC_TRY(cyc_buffer_upload(a->whiten, a->whiten_host, plane * sizeof(float)));
 done:

@@ -297,7 +297,7 @@ typedef struct {
 	int32_t n_k2;
 } table_work;
 
-enum { RADII_AT_ONCE = 4096 };
+enum { RADII_AT_ONCE = 512 };
 
 /* The envelope and the round part of the phase depend on k^2 alone, and in index units k^2 is a whole number.
  */

@@ -1,7 +1,5 @@
 #include "images/tilt_image.h"
 
-#include "images/read_ahead.h"
-
 #include <string.h>
 
 /* ---------------------------------------------------------------- images kept */
@@ -66,10 +64,11 @@ static cyc_status keep(cyc_image_cache *c, const cyc_tilt_series *ts, int32_t i_
                        int64_t count, int n_threads)
 {
 	cyc_status st = CYC_OK;
-	double bytes = (double)count * sizeof *t->pixels;
-	entry e = {
-		.section = ts->image_section[i_tilt], .count = count, .variance = t->variance, .known = t->known
-	};
+	double bytes = (double)count * sizeof *t->loaded.pixels;
+	entry e = { .section = ts->image_section[i_tilt],
+		        .count = count,
+		        .variance = t->loaded.state.variance,
+		        .known = t->loaded.known };
 	c->n_read++;
 	if (c->bytes + bytes > c->most_bytes) goto done;
 	if (c->n == c->capacity) {
@@ -83,7 +82,7 @@ static cyc_status keep(cyc_image_cache *c, const cyc_tilt_series *ts, int32_t i_
 	}
 	CYC_TRY(cyc_strdup(&e.path, ts->image_path[i_tilt]));
 	CYC_TRY(cyc_alloc(&e.pixels, count, sizeof *e.pixels));
-	CYC_TRY(cyc_copy(e.pixels, t->pixels, (size_t)count * sizeof *t->pixels, n_threads));
+	CYC_TRY(cyc_copy(e.pixels, t->loaded.pixels, (size_t)count * sizeof *e.pixels, n_threads));
 	c->entries[c->n++] = e;
 	c->bytes += bytes;
 	e = (entry){ 0 };
@@ -154,18 +153,11 @@ static cyc_status take_image(cyc_tilt_image *t, const cyc_tilt_series *ts, int32
 {
 	cyc_status st = CYC_OK;
 	bool found = false;
-	cyc_ready_image image = { .pixels = t->pixels, .count = t->count };
 	for (int k = 0; k < CYC_MOST_READERS && !found; k++)
 		if (cyc_read_ahead_is(t->ahead[k], ts, i_tilt))
-			st = cyc_read_ahead_take(&found, &image, t->ahead[k], ts, i_tilt);
-	if (!found) st = cyc_ready_image_make(&image, ts, i_tilt);
-	/* Room may have been exchanged. */
-	t->pixels = image.pixels;
-	t->count = image.count;
-	CYC_TRY(st);
-	t->variance = image.state.variance;
-	t->known = image.known;
-	tell_image(ts, i_tilt, &image);
+			CYC_TRY(cyc_read_ahead_take(&found, &t->loaded, t->ahead[k], ts, i_tilt));
+	if (!found) CYC_TRY(cyc_ready_image_make(&t->loaded, ts, i_tilt));
+	tell_image(ts, i_tilt, &t->loaded);
 done:
 	return st;
 }
@@ -212,29 +204,20 @@ cyc_status cyc_tilt_image_load(cyc_tilt_image *t, cyc_backend *be, const cyc_til
 	cyc_status st = CYC_OK;
 	int64_t count = (int64_t)ts->image_nx * ts->image_ny;
 	CYC_CHECK(ts->image_info, CYC_E_INTERNAL, "tilt series '%s' is not open", ts->name);
-	if (!t->device || cyc_buffer_bytes(t->device) < (size_t)count * sizeof(float)) {
-		cyc_buffer_destroy(&t->device);
-		CYC_TRY(cyc_buffer_create(&t->device, be, (size_t)count, sizeof(float)));
-	}
-	if (count > t->count) {
-		cyc_free(t->pixels);
-		t->pixels = NULL;
-		t->count = 0;
-		CYC_TRY(cyc_alloc(&t->pixels, count, sizeof *t->pixels));
-		t->count = count;
-	}
+	CYC_TRY(cyc_ready_image_reserve(&t->loaded, ts));
 	const entry *e = find(t->cache, ts, i_tilt);
 	if (e && e->count == count) {
-		CYC_TRY(cyc_copy(t->pixels, e->pixels, (size_t)count * sizeof *t->pixels, cyc_backend_n_threads(be)));
-		t->variance = e->variance;
-		t->known = e->known;
+		CYC_TRY(cyc_copy(t->loaded.pixels, e->pixels, (size_t)count * sizeof *e->pixels,
+		                 cyc_backend_n_threads(be)));
+		t->loaded.state.variance = e->variance;
+		t->loaded.known = e->known;
 		t->cache->n_kept++;
 	} else {
 		CYC_TRY(take_image(t, ts, i_tilt));
 		if (t->reads_ahead) CYC_TRY(read_ahead(t, ts, i_tilt, cyc_n_readers(cyc_backend_n_threads(be))));
 		if (t->cache) CYC_TRY(keep(t->cache, ts, i_tilt, t, count, cyc_backend_n_threads(be)));
 	}
-	CYC_TRY(cyc_buffer_upload(t->device, t->pixels, (size_t)count * sizeof(float)));
+	CYC_TRY(cyc_buffer_show(&t->device, be, t->loaded.pixels, (size_t)count * sizeof(float)));
 done:
 	return st;
 }
@@ -243,23 +226,22 @@ void cyc_tilt_image_deinit(cyc_tilt_image *t)
 {
 	for (int k = 0; k < CYC_MOST_READERS; k++) cyc_read_ahead_destroy(&t->ahead[k]);
 	cyc_buffer_destroy(&t->device);
-	cyc_free(t->pixels);
-	t->pixels = NULL;
-	t->count = 0;
+	cyc_free(t->loaded.pixels);
+	t->loaded = (cyc_ready_image){ 0 };
 }
 
 cyc_status cyc_tilt_image_noise(double *power, const cyc_tilt_image *t, const cyc_tilt_series *ts,
                                 int32_t box, int n_threads)
 {
 	cyc_status st = CYC_OK;
-	const cyc_known_key key = cyc_known_part(t->known, CYC_KNOWN_NOISE, box);
+	const cyc_known_key key = cyc_known_part(t->loaded.known, CYC_KNOWN_NOISE, box);
 	size_t n_bytes, wanted = ((size_t)box / 2 + 1) * sizeof *power;
 	void *known;
 	CYC_TRY(cyc_known_find(&known, &n_bytes, key));
 	if (known && n_bytes == wanted) {
 		memcpy(power, known, wanted);
 	} else {
-		CYC_TRY(cyc_noise_spectrum(power, t->pixels, ts->image_nx, ts->image_ny, box, n_threads));
+		CYC_TRY(cyc_noise_spectrum(power, t->loaded.pixels, ts->image_nx, ts->image_ny, box, n_threads));
 		CYC_TRY(cyc_known_keep(key, power, wanted));
 	}
 done:

@@ -6,7 +6,7 @@
 #include "backends/backend.h"
 #include "cyclotomo/images.h"
 #include "cyclotomo/tilt.h"
-#include "images/known_images.h"
+#include "images/read_ahead.h"
 
 /** Most images of a series that are read ahead at a time. */
 enum { CYC_MOST_READERS = 8 };
@@ -18,11 +18,7 @@ int cyc_n_readers(int n_threads);
  */
 typedef struct {
 	cyc_buffer *device;
-	float *pixels;
-	int64_t count;
-	double
-		variance; /**< of the pixels of the image just loaded about their local mean; 0: a constant image */
-	cyc_known_key known;           /**< of the image just loaded */
+	cyc_ready_image loaded;        /**< the image just loaded; the variance of a constant image is 0 */
 	struct cyc_image_cache *cache; /**< images kept from an earlier reading, or NULL. Borrowed */
 	bool reads_ahead; /**< while an image is worked on, the next ones of the series that are not excluded are
 	                     read by threads more, where the backend has several: for passes over all tilts in

@@ -403,7 +403,7 @@ cyc_status cyc_image_shift_find(cyc_image_shift *out, cyc_prediction_pass *p, co
 	memset(out, 0, sizeof *out);
 	CYC_TRY(cyc_prediction_pass_image(p, ts, i_tilt));
 	CYC_TRY(search_init(&w, p, ts->image_nx, ts->image_ny));
-	CYC_TRY(transform_image(&w, p->image.pixels));
+	CYC_TRY(transform_image(&w, p->image.loaded.pixels));
 	CYC_TRY(paint(&w, out, p, ts, i_tilt, set, i_series));
 	if (out->n_images == 0) goto done;
 	for (int h = 0; h < 2; h++) CYC_TRY(correlate(&out->power, &w, h));

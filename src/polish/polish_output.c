@@ -480,17 +480,9 @@ typedef struct {
 
 static cyc_status figure_task(void *arg, int64_t i, int i_thread)
 {
-	cyc_status st = CYC_OK;
 	figures_work *w = arg;
-	char *path = NULL;
 	(void)i_thread;
-	if (!w->f->results[i].is_taken) return CYC_OK;
-	CYC_TRY(figure_create(&w->figures[i], w->f, (int32_t)i));
-	CYC_TRY(cyc_asprintf(&path, "%s%s_polish.png", w->f->out, w->f->tomograms->series[i].file_name));
-	CYC_TRY(cyc_plot_write(path, w->figures[i].panels, w->figures[i].n_panels));
-done:
-	cyc_free(path);
-	return st;
+	return w->f->results[i].is_taken ? figure_create(&w->figures[i], w->f, (int32_t)i) : CYC_OK;
 }
 
 /* A picture per series that was polished, and all of them in logfile.pdf. */
@@ -500,20 +492,24 @@ static cyc_status write_figures(const cyc_polish_files *f)
 	int32_t n_series = f->tomograms->n_series, n = 0, *n_panels = NULL;
 	figures_work w = { .f = f };
 	const cyc_plot **pages = NULL;
-	char *path = NULL;
+	char *path = NULL, **pictures = NULL;
+	CYC_TRY(cyc_alloc(&pictures, n_series, sizeof *pictures));
 	CYC_TRY(cyc_alloc(&w.figures, n_series, sizeof *w.figures));
 	CYC_TRY(cyc_alloc(&pages, n_series, sizeof *pages));
 	CYC_TRY(cyc_alloc(&n_panels, n_series, sizeof *n_panels));
 	CYC_TRY(cyc_parallel_for(n_series, f->n_threads, figure_task, &w));
 	for (int32_t i = 0; i < n_series; i++) {
 		if (w.figures[i].n_panels == 0) continue;
+		CYC_TRY(cyc_asprintf(&pictures[n], "%s%s_polish.png", f->out, f->tomograms->series[i].file_name));
 		pages[n] = w.figures[i].panels;
 		n_panels[n++] = w.figures[i].n_panels;
 	}
 	if (n == 0) goto done;
 	CYC_TRY(cyc_asprintf(&path, "%slogfile.pdf", f->out));
-	CYC_TRY(cyc_plot_write_pdf(path, pages, n_panels, n));
+	CYC_TRY(cyc_plot_write_book(path, (const char *const *)pictures, pages, n_panels, n, f->n_threads));
 done:
+	for (int32_t i = 0; pictures && i < n_series; i++) cyc_free(pictures[i]);
+	cyc_free(pictures);
 	for (int32_t i = 0; w.figures && i < n_series; i++) {
 		cyc_free(w.figures[i].values);
 		cyc_free(w.figures[i].title);

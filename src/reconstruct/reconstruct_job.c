@@ -429,7 +429,7 @@ static cyc_status make_map(char **written, job *j, const char *tag, const cyc_ha
 		st = write_map(NULL, j, "", full_tag, full);
 		cyc_free(full_tag);
 		CYC_TRY(st);
-		CYC_TRY(cyc_volume_resize(&cropped, full, j->crop_px));
+		CYC_TRY(cyc_volume_resize(&cropped, full, j->crop_px, cyc_backend_n_threads(j->be)));
 		cyc_volume_destroy(&full);
 		full = cropped;
 		cropped = NULL;

@@ -11,13 +11,13 @@ double cyc_window_scratch_bytes(int32_t window_px, int n_threads)
 
 double cyc_image_bytes(int32_t nx, int32_t ny, int32_t window_px, int n_threads)
 {
+	enum { MOST_TILES = 5 };
 	double image = (double)nx * ny, area = (double)window_px * window_px,
-		   n_down = fmax(2.0 * ny / window_px, 1);
+		   n_down = fmin(fmax(2.0 * ny / window_px, 1), MOST_TILES);
 	double reading = 2 * image,
 		   noise = 4 * area * n_down + cyc_n_workers((int64_t)n_down, n_threads) * 8 * area;
-	/* On the device and on the host; with several threads the next ones are read while this one is worked on.
-	 */
-	return 8 * image +
+	/* With several threads the next ones are read while this one is worked on. */
+	return 4 * image +
 	       (n_threads > 1 ? cyc_n_readers(n_threads) * (4 * image + reading) + noise : fmax(reading, noise));
 }
 

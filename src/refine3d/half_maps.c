@@ -117,7 +117,7 @@ static cyc_status finish(cyc_volume **out, const cyc_half_sum *a, const cyc_half
 		                        .snr = -1,
 		                        .grey_scale = spec->stacks ? spec->box->binning : 1 };
 	CYC_TRY(cyc_finish_map(&full, NULL, NULL, spec->be, a, b, &f));
-	CYC_TRY(cyc_volume_resize(out, full, spec->crop_px));
+	CYC_TRY(cyc_volume_resize(out, full, spec->crop_px, cyc_backend_n_threads(spec->be)));
 	CYC_TRY(cyc_taper_map(*out, spec->taper_px, cyc_backend_n_threads(spec->be)));
 done:
 	cyc_volume_destroy(&full);
@@ -389,7 +389,7 @@ cyc_status cyc_volume_resample(cyc_volume **out, const cyc_volume *v, double pix
 	cyc_volume *fine = NULL;
 	int32_t n = v->nx, m = 2 * (int32_t)floor(0.5 * n * v->pixel_size_A / pixel_size_A + 0.5);
 	*out = NULL;
-	if (fabs(v->pixel_size_A / pixel_size_A - 1) < 1e-3) return cyc_volume_resize(out, v, box_px);
+	if (fabs(v->pixel_size_A / pixel_size_A - 1) < 1e-3) return cyc_volume_resize(out, v, box_px, n_threads);
 	CYC_CHECK(m >= 8, CYC_E_SHAPE, "a map of %d px of %.4g Å cannot have pixels of %.4g Å", n,
 	          v->pixel_size_A, pixel_size_A);
 	CYC_TRY(cyc_fft3_create(&forward, n, n_threads));
@@ -400,7 +400,7 @@ cyc_status cyc_volume_resample(cyc_volume **out, const cyc_volume *v, double pix
 	CYC_TRY(cyc_fft3_forward(from, forward, v->data));
 	copy_coefficients(to, m, from, n);
 	CYC_TRY(cyc_fft3_inverse(fine->data, inverse, to));
-	CYC_TRY(cyc_volume_resize(out, fine, box_px));
+	CYC_TRY(cyc_volume_resize(out, fine, box_px, n_threads));
 done:
 	cyc_free(from);
 	cyc_free(to);

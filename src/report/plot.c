@@ -570,6 +570,30 @@ done:
 	return st;
 }
 
+typedef struct {
+	const char *pdf_path;
+	const char *const *paths;
+	const cyc_plot *const *figures;
+	const int32_t *n_panels;
+	int32_t n_figures;
+} book;
+
+/* The PDF takes longest, and is begun first. */
+static cyc_status book_task(void *arg, int64_t i, int i_thread)
+{
+	(void)i_thread;
+	const book *b = arg;
+	if (i == 0) return cyc_plot_write_pdf(b->pdf_path, b->figures, b->n_panels, b->n_figures);
+	return cyc_plot_write(b->paths[i - 1], b->figures[i - 1], b->n_panels[i - 1]);
+}
+
+cyc_status cyc_plot_write_book(const char *pdf_path, const char *const *paths, const cyc_plot *const *figures,
+                               const int32_t *n_panels, int32_t n_figures, int n_threads)
+{
+	book b = { pdf_path, paths, figures, n_panels, n_figures };
+	return cyc_parallel_for((int64_t)n_figures + 1, n_threads, book_task, &b);
+}
+
 void cyc_histogram_outline(double *x, double *y, const double *values, int64_t n, double low, double high)
 {
 	double width = (high - low) / CYC_HISTOGRAM_BINS;

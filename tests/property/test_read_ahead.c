@@ -65,9 +65,9 @@ static void pass(uint64_t hash[N_TILTS], int n_readers, const int32_t *order, in
 		float *device;
 		if (ts->tilts[order[i]].scale == 0) continue;
 		ASSERT_OK(cyc_tilt_image_load(&image, be, ts, order[i]));
-		hash[order[i]] = cyc_hash(CYC_HASH_INIT, image.pixels, bytes);
+		hash[order[i]] = cyc_hash(CYC_HASH_INIT, image.loaded.pixels, bytes);
 		ASSERT_OK(cyc_buffer_map(&device, image.device));
-		assert_memory_equal(device, image.pixels, bytes);
+		assert_memory_equal(device, image.loaded.pixels, bytes);
 		ASSERT_OK(cyc_buffer_unmap(image.device));
 	}
 	cyc_log_set_sink(NULL, NULL, CYC_LOG_INFO);

@@ -298,7 +298,7 @@ static void sentence_11_pixels(void **state)
 	cyc_volume *v = NULL, *small = NULL;
 	ASSERT_OK(cyc_volume_create(&v, 12, 12, 12, 1));
 	v->data[(6 * 12 + 6) * 12 + 6] = 1;
-	ASSERT_OK(cyc_volume_resize(&small, v, 8));
+	ASSERT_OK(cyc_volume_resize(&small, v, 8, 1));
 	close_to((double)small->data[(4 * 8 + 4) * 8 + 4], 1, 0);
 	cyc_volume_destroy(&small);
 	cyc_volume_destroy(&v);

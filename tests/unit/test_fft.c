@@ -239,13 +239,13 @@ static void resize_keeps_the_centre(void **state)
 	cyc_volume *v = NULL, *large = NULL, *back = NULL;
 	assert_int_equal(cyc_volume_create(&v, 8, 8, 8, 1.5), CYC_OK);
 	for (size_t i = 0; i < cyc_volume_count(v); i++) v->data[i] = (float)i;
-	assert_int_equal(cyc_volume_resize(&large, v, 14), CYC_OK);
+	assert_int_equal(cyc_volume_resize(&large, v, 14, 2), CYC_OK);
 	assert_true(large->data[(7 * 14 + 7) * 14 + 7] == v->data[(4 * 8 + 4) * 8 + 4]);
-	assert_int_equal(cyc_volume_resize(&back, large, 8), CYC_OK);
+	assert_int_equal(cyc_volume_resize(&back, large, 8, 2), CYC_OK);
 	assert_memory_equal(back->data, v->data, cyc_volume_count(v) * sizeof(float));
 	cyc_volume_destroy(&back);
 	cyc_volume_destroy(&large);
-	assert_int_equal(cyc_volume_resize(&back, v, 7), CYC_E_SHAPE);
+	assert_int_equal(cyc_volume_resize(&back, v, 7, 2), CYC_E_SHAPE);
 	assert_null(back);
 	cyc_volume_destroy(&v);
 }

@@ -124,9 +124,9 @@ static void spectra_are_measured_once(void **state)
 	assert_int_equal(cyc_backend_open(&be, "cpu", 1), CYC_OK);
 	assert_int_equal(cyc_tilt_image_load(&t, be, &ts, 0), CYC_OK);
 	assert_int_equal(cyc_tilt_image_noise(power, &t, &ts, 32, 1), CYC_OK);
-	assert_true(is_known(t.known, CYC_KNOWN_NOISE, 32));
-	assert_false(is_known(t.known, CYC_KNOWN_NOISE, 16));
-	t.pixels[0] += 1000; /* that they are not looked at */
+	assert_true(is_known(t.loaded.known, CYC_KNOWN_NOISE, 32));
+	assert_false(is_known(t.loaded.known, CYC_KNOWN_NOISE, 16));
+	t.loaded.pixels[0] += 1000; /* that they are not looked at */
 	assert_int_equal(cyc_tilt_image_noise(again, &t, &ts, 32, 1), CYC_OK);
 	assert_memory_equal(power, again, sizeof power);
 	assert_int_equal(cyc_tilt_image_noise(other, &t, &ts, 16, 1), CYC_OK);
