@@ -144,6 +144,9 @@ mutation("race of lanes: rows that are correlated", "correlate.h", "sh->re[lane]
 # Found by threads that really run at the same time; the thread sanitizer needs no luck for it.
 mutation("race of threads: one shared memory", "emulate.c", "l->shared + (size_t)i_thread * l->shared_bytes", "l->shared + 0 * (size_t)i_thread", KERNELS)
 
+mutation("a window's plan: the rows are not looked at", "cpu/window.c", "p->spec.radius == spec->radius && p->spec.n_rows == spec->n_rows", "p->spec.radius == spec->radius", "equiv/test_backends")
+mutation("shown memory: the last one stays", "registry.c", "cyc_buffer_destroy(b);\n\t\tCYC_TRY(cyc_alloc(b, 1, sizeof **b));", "if (*b) goto done;\n\t\tCYC_TRY(cyc_alloc(b, 1, sizeof **b));", "equiv/test_backends")
+
 # ---------------------------------------------------------------- constants of docs/theory
 
 # 1. Image formation, 2. reconstruction

@@ -175,7 +175,8 @@ double cyc__extract_memory_bytes(const cyc_extract_job *j)
 	int64_t most;
 	for (int32_t i = 0; i < j->tomograms->n_series; i++) {
 		const cyc_tilt_series *ts = &j->tomograms->series[i];
-		image = fmax(image, 4.0 * ts->image_nx * (double)ts->image_ny);
+		image =
+			fmax(image, cyc_image_bytes(ts->image_nx, ts->image_ny, j->box.window.box_px, j->o->n_threads));
 	}
 	largest_pass(&pass, &most, j);
 	double batch = (double)batch_capacity(j, most) * (double)bytes_per_image(j);

@@ -113,6 +113,14 @@ done:
 	return st;
 }
 
+double cyc_noise_spectrum_bytes(int32_t ny, int32_t box, int n_threads)
+{
+	double area = (double)box * box;
+	int32_t n_down = ny >= box ? n_tiles_along(ny, box) : 1;
+	/* Power of each row of tiles; of each thread a tile and its transform. */
+	return 2 * area * n_down + cyc_n_workers(n_down, n_threads) * 8 * area;
+}
+
 double cyc_radial_at(const double *shells, int32_t n_shells, double r)
 {
 	int32_t i = (int32_t)r;

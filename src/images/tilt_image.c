@@ -1,5 +1,6 @@
 #include "images/tilt_image.h"
 
+#include <math.h>
 #include <string.h>
 
 /* ---------------------------------------------------------------- images kept */
@@ -247,4 +248,13 @@ cyc_status cyc_tilt_image_noise(double *power, const cyc_tilt_image *t, const cy
 done:
 	cyc_free(known);
 	return st;
+}
+
+double cyc_image_bytes(int32_t nx, int32_t ny, int32_t window_px, int n_threads)
+{
+	double image = 4.0 * nx * ny, mending = 0.5 * image,
+		   noise = cyc_noise_spectrum_bytes(ny, window_px, n_threads);
+	/* With several threads the next ones are read while this one is worked on. */
+	return image +
+	       (n_threads > 1 ? cyc_n_readers(n_threads) * (image + mending) + noise : fmax(mending, noise));
 }

@@ -38,4 +38,7 @@ void cyc_tilt_image_deinit(cyc_tilt_image *t);
 CYC_MUST_CHECK cyc_status cyc_tilt_image_noise(double *power, const cyc_tilt_image *t,
                                                const cyc_tilt_series *ts, int32_t box, int n_threads);
 
+/** Bytes of the host for a tilt image in work, with those that are read ahead, and for its noise spectrum. */
+double cyc_image_bytes(int32_t nx, int32_t ny, int32_t window_px, int n_threads);
+
 #endif

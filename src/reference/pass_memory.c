@@ -9,18 +9,6 @@ double cyc_window_scratch_bytes(int32_t window_px, int n_threads)
 	return 8 * area + cyc_n_workers(CYC_TILT_BATCH_MOST, n_threads) * 8.1 * area;
 }
 
-double cyc_image_bytes(int32_t nx, int32_t ny, int32_t window_px, int n_threads)
-{
-	enum { MOST_TILES = 5 };
-	double image = (double)nx * ny, area = (double)window_px * window_px,
-		   n_down = fmin(fmax(2.0 * ny / window_px, 1), MOST_TILES);
-	double reading = 2 * image,
-		   noise = 4 * area * n_down + cyc_n_workers((int64_t)n_down, n_threads) * 8 * area;
-	/* With several threads the next ones are read while this one is worked on. */
-	return 4 * image +
-	       (n_threads > 1 ? cyc_n_readers(n_threads) * (4 * image + reading) + noise : fmax(reading, noise));
-}
-
 double cyc_prediction_pass_bytes(const cyc_project_size *p, int32_t window_px, bool has_quadrature,
                                  double more_bytes, int n_threads)
 {

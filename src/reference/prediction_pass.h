@@ -49,8 +49,7 @@ void cyc_prediction_pass_destroy(cyc_prediction_pass **p);
 /** Bytes of a pass, with the image that it reads and the scratch of the operations on it. */
 double cyc_prediction_pass_bytes(const cyc_project_size *project, int32_t window_px, bool has_quadrature,
                                  double more_bytes, int n_threads);
-/** Bytes of a tilt image in work, and of what cutting windows from it takes. */
-double cyc_image_bytes(int32_t nx, int32_t ny, int32_t window_px, int n_threads);
+/** Bytes that cutting windows from an image takes. */
 double cyc_window_scratch_bytes(int32_t window_px, int n_threads);
 /** Open a series and see that a window fits into its images. */
 CYC_MUST_CHECK cyc_status cyc_prediction_pass_open(const cyc_prediction_pass *p, cyc_tilt_series *ts,

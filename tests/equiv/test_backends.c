@@ -11,6 +11,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -1564,6 +1565,69 @@ static void memory_out_of_reach_is_mapped_as_a_copy(void **state)
 	assert_mapped_as_a_copy("emulate");
 }
 
+/* A backend that keeps plans gives what one that has just been opened gives, whatever came before. */
+static void windows_of_several_kinds_take_turns(void **state)
+{
+	(void)state;
+	static const int ORDER[] = { 0, 1, 0, 1, 2, 1, 0, 2, 3, 0, 4, 4, 1, 3, 2, 0 };
+	inputs *in = inputs_create(24, 3);
+	const cyc_window_spec kinds[] = {
+		{ .box_px = 28, .box_binned = 24 },
+		{ .box_px = 24, .box_binned = 24, .no_circle_crop = true, .n_rows = 12 },
+		{ .box_px = 24, .box_binned = 24, .no_circle_crop = true },
+		{ .box_px = 28, .box_binned = 24, .is_partial = true },
+		{ .box_px = 28, .box_binned = 24, .radius = 7 }
+	};
+	cyc_backend *kept = cpu();
+	for (size_t i = 0; i < sizeof ORDER / sizeof *ORDER; i++) {
+		size_t n = 0, m = 0;
+		cyc_backend *fresh = cpu();
+		in->spec = kinds[ORDER[i]];
+		void *got = run_window(&n, kept, in), *wanted = run_window(&m, fresh, in);
+		assert_int_equal(n, m);
+		assert_memory_equal(got, wanted, n);
+		cyc_free(got);
+		cyc_free(wanted);
+		cyc_backend_close(&fresh);
+	}
+	cyc_backend_close(&kept);
+	inputs_destroy(in);
+}
+
+/* Host memory that is shown to a backend is what operations see, as it is then; only cpu does not copy it. */
+static void memory_is_shown(void **state)
+{
+	(void)state;
+	static const char *const NAMES[] = { "cpu", "strict", "emulate" };
+	inputs *in = inputs_create(16, 2);
+	size_t n_pixels = (size_t)in->nx * (size_t)in->ny, bytes;
+	for (size_t k = 0; k < sizeof NAMES / sizeof *NAMES && (k == 0 || !HAS_SANITIZER); k++) {
+		cyc_backend *be = NULL;
+		cyc_buffer *shown = NULL;
+		float small[4] = { 1, 2, 3, 4 };
+		ASSERT_OK(cyc_backend_open(&be, NAMES[k], 1));
+		ASSERT_OK(cyc_buffer_show(&shown, be, small, sizeof small));
+		for (int round = 0; round < 2; round++) {
+			cyc_buffer *ft = up(be, NULL, (size_t)in->n * in->plane, sizeof(cyc_cfloat));
+			in->image[n_pixels / 2] += (float)round;
+			void *wanted = run_window(&bytes, be, in);
+			ASSERT_OK(cyc_buffer_show(&shown, be, in->image, n_pixels * sizeof(float)));
+			assert_int_equal(cyc_buffer_bytes(shown), n_pixels * sizeof(float));
+			bool is_there = cyc_buffer_address(shown) == (const void *)in->image;
+			assert_int_equal(is_there, k == 0 && !getenv("CYCLOTOMO_CPU_BACKEND"));
+			ASSERT_OK(cyc_op_window(ft, be, shown, in->nx, in->ny, in->at_px, in->n, &in->spec));
+			void *got = down(&ft, &bytes);
+			assert_memory_equal(got, wanted, bytes);
+			cyc_free(got);
+			cyc_free(wanted);
+		}
+		cyc_buffer_destroy(&shown);
+		cyc_backend_close(&be);
+	}
+	in->image[0] = in->image[0] + 1; /* still the caller's */
+	inputs_destroy(in);
+}
+
 /* With the name of a test, only that one. */
 int main(int argc, char **argv)
 {
@@ -1586,6 +1650,8 @@ int main(int argc, char **argv)
 		cmocka_unit_test(misuse_is_reported),
 		cmocka_unit_test(device_memory_is_closed_to_the_host),
 		cmocka_unit_test(memory_out_of_reach_is_mapped_as_a_copy),
+		cmocka_unit_test(windows_of_several_kinds_take_turns),
+		cmocka_unit_test(memory_is_shown),
 	};
 	if (argc > 1) cmocka_set_test_filter(argv[1]);
 	return cmocka_run_group_tests(tests, NULL, NULL);
