@@ -70,9 +70,30 @@ static inline v4 sample(const work *a, float x, float y, float z)
 	return (low + fz * (high - low)) * (v4){ 1, mirror, 1, 1 };
 }
 
-static inline v4 voxel(const work *a, int32_t x, int32_t y, int32_t z)
+/* Voxels land on voxels: those of a row come from a row, as it is or mirrored, or from the same place of as
+ * many rows, in the order in which these are stored. */
+static void add_permuted(v4 *row, const work *a, const cyc_mat3 *R, int32_t ky, int32_t kz, int32_t last)
 {
-	return x < 0 ? row_at(a, -z, -y)[-x] * (v4){ 1, -1, 1, 1 } : row_at(a, z, y)[x];
+	const v4 CONJUGATE = { 1, -1, 1, 1 }, SAME = { 1, 1, 1, 1 };
+	int32_t from[3], step[3]; /* of voxel 0, and from one to the next */
+	for (int i = 0; i < 3; i++) {
+		from[i] = (int32_t)round(R->m[i][1]) * ky + (int32_t)round(R->m[i][2]) * kz;
+		step[i] = (int32_t)round(R->m[i][0]);
+	}
+	if (step[0] != 0) {
+		const v4 *along = row_at(a, step[0] * from[2], step[0] * from[1]),
+				 sign = step[0] < 0 ? CONJUGATE : SAME;
+		row[0] += row_at(a, from[2], from[1])[0];
+		for (int32_t x = 1; x <= last; x++) row[x] += along[x] * sign;
+		return;
+	}
+	int32_t mirror = from[0] < 0 ? -1 : 1, y = mirror * from[1], z = mirror * from[2];
+	const v4 *column = a->sum + mirror * from[0], sign = mirror < 0 ? CONJUGATE : SAME;
+	const size_t *first = a->ball->first + cyc_ball_row(a->ball, z, y);
+	int64_t next = last == 0 ? 0
+	                         : (int64_t)cyc_ball_row(a->ball, z + mirror * step[2], y + mirror * step[1]) -
+	                               (int64_t)cyc_ball_row(a->ball, z, y);
+	for (int64_t x = 0; x <= last; x++) row[x] += column[first[x * next]] * sign;
 }
 
 /* Add one operation's share to a row of voxels x = 0 .. last. */
@@ -81,11 +102,7 @@ CYC_SIMD static void add_row(v4 *row, const work *a, const cyc_fourier_op *op, i
 {
 	const cyc_mat3 *R = &op->R;
 	if (op->is_permutation && op->shift_z_px == 0) {
-		int32_t m[9];
-		for (int i = 0; i < 9; i++) m[i] = (int32_t)round(R->m[i / 3][i % 3]);
-		for (int32_t x = 0; x <= last; x++)
-			row[x] += voxel(a, m[0] * x + m[1] * ky + m[2] * kz, m[3] * x + m[4] * ky + m[5] * kz,
-			                m[6] * x + m[7] * ky + m[8] * kz);
+		add_permuted(row, a, R, ky, kz, last);
 		return;
 	}
 	double phase = 2 * CYC_PI * kz * op->shift_z_px / a->s;
