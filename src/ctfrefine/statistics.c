@@ -257,6 +257,8 @@ done:
 	return st;
 }
 
+void cyc_ctf_pass_expect(cyc_ctf_pass *p, const cyc_tilt_series *next) { p->predict->image.next = next; }
+
 cyc_status cyc_ctf_pass_series(cyc_series_sums **out, cyc_ctf_pass *p, const cyc_ctf_support *support,
                                cyc_tilt_series *ts, const cyc_particle_set *set, int32_t i_series,
                                const int32_t tilts[2], const char *root)

@@ -68,6 +68,9 @@ CYC_MUST_CHECK cyc_status cyc_ctf_pass_create(cyc_ctf_pass **out, cyc_backend *b
                                               const cyc_reference *reference,
                                               const cyc_ctf_pass_options *options);
 void cyc_ctf_pass_destroy(cyc_ctf_pass **p);
+/** The series that will be collected after the next one, or NULL: its first images are read ahead. Borrowed.
+ */
+void cyc_ctf_pass_expect(cyc_ctf_pass *p, const cyc_tilt_series *next);
 /** Collect the sums of the rows tilts[0] to tilts[1] of a series; opens it. The particles' own half map
  * predicts them. */
 CYC_MUST_CHECK cyc_status cyc_ctf_pass_series(cyc_series_sums **out, cyc_ctf_pass *p,

@@ -1,5 +1,7 @@
 #include "images/tilt_image.h"
 
+#include "cyclotomo/ranks.h"
+
 #include <math.h>
 #include <string.h>
 
@@ -163,41 +165,66 @@ done:
 	return st;
 }
 
-static bool is_under_way(const cyc_tilt_image *t, const cyc_tilt_series *ts, int32_t row)
+/* A row of a series. */
+typedef struct {
+	const cyc_tilt_series *ts;
+	int32_t row;
+} place;
+
+static bool is_at(const cyc_read_ahead *r, const place *p) { return cyc_read_ahead_is(r, p->ts, p->row); }
+
+static bool is_under_way(const cyc_tilt_image *t, const place *p)
 {
 	for (int k = 0; k < CYC_MOST_READERS; k++)
-		if (cyc_read_ahead_is(t->ahead[k], ts, row)) return true;
+		if (is_at(t->ahead[k], p)) return true;
 	return false;
 }
 
 /* A reader that has none of n wanted rows, of which one is not under way. */
-static int free_reader(const cyc_tilt_image *t, const cyc_tilt_series *ts, const int32_t *wanted, int n)
+static int free_reader(const cyc_tilt_image *t, const place *wanted, int n)
 {
 	int k = 0, i = 0;
 	while (i < n)
-		if (cyc_read_ahead_is(t->ahead[k], ts, wanted[i])) {
+		if (is_at(t->ahead[k], &wanted[i])) {
 			k++;
 			i = 0;
 		} else i++;
 	return k;
 }
 
+/* Add rows from `first` on that are used, n_readers in all at most. */
+static int add_rows(place *wanted, int n, int n_readers, const cyc_tilt_series *ts, int32_t first)
+{
+	for (int32_t f = first; f < ts->n_tilts && n < n_readers; f++)
+		if (ts->tilts[f].scale != 0) wanted[n++] = (place){ ts, f };
+	return n;
+}
+
 /* The next rows that a pass over the series wants, n_readers at most. */
 static cyc_status read_ahead(cyc_tilt_image *t, const cyc_tilt_series *ts, int32_t i_tilt, int n_readers)
 {
 	cyc_status st = CYC_OK;
-	int32_t wanted[CYC_MOST_READERS];
-	int n = 0;
-	for (int32_t f = i_tilt + 1; f < ts->n_tilts && n < n_readers; f++)
-		if (ts->tilts[f].scale != 0) wanted[n++] = f;
+	place wanted[CYC_MOST_READERS];
+	int n = add_rows(wanted, 0, n_readers, ts, i_tilt + 1);
+	if (t->next && t->next->image_info) n = add_rows(wanted, n, n_readers, t->next, 0);
 	for (int i = 0; i < n; i++) {
-		if (find(t->cache, ts, wanted[i]) || is_under_way(t, ts, wanted[i])) continue;
-		int k = free_reader(t, ts, wanted, n);
+		if (find(t->cache, wanted[i].ts, wanted[i].row) || is_under_way(t, &wanted[i])) continue;
+		int k = free_reader(t, wanted, n);
 		cyc_read_ahead_drop(t->ahead[k]);
-		CYC_TRY(cyc_read_ahead_start(&t->ahead[k], ts, wanted[i]));
+		CYC_TRY(cyc_read_ahead_start(&t->ahead[k], wanted[i].ts, wanted[i].row));
 	}
 done:
 	return st;
+}
+
+const cyc_tilt_series *cyc_tilt_series_after(const cyc_tomogram_set *tomograms, const cyc_particle_set *set,
+                                             int32_t i)
+{
+	if (cyc_ranks_in_job() > 1) return NULL;
+	for (i++; i < tomograms->n_series; i++)
+		if (set->series_first[i + 1] > set->series_first[i])
+			return tomograms->series[i].image_info ? &tomograms->series[i] : NULL;
+	return NULL;
 }
 
 cyc_status cyc_tilt_image_load(cyc_tilt_image *t, cyc_backend *be, const cyc_tilt_series *ts, int32_t i_tilt)

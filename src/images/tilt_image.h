@@ -23,6 +23,8 @@ typedef struct {
 	bool reads_ahead; /**< while an image is worked on, the next ones of the series that are not excluded are
 	                     read by threads more, where the backend has several: for passes over all tilts in
 	                     order */
+	const cyc_tilt_series *next; /**< read after the present one: its first images are read ahead, too, behind
+	                                the last ones of this; NULL: none. Borrowed while images are loaded */
 	struct cyc_read_ahead *ahead[CYC_MOST_READERS]; /**< NULL: not used so far */
 } cyc_tilt_image;
 /**
@@ -33,6 +35,12 @@ typedef struct {
 CYC_MUST_CHECK cyc_status cyc_tilt_image_load(cyc_tilt_image *t, cyc_backend *be, const cyc_tilt_series *ts,
                                               int32_t i_tilt);
 void cyc_tilt_image_deinit(cyc_tilt_image *t);
+/**
+ * The series with particles that comes after series i, for `next`; NULL if there is none, if it is not open,
+ * or if it may be another rank's. It costs an image that is read in vain if another one follows.
+ */
+const cyc_tilt_series *cyc_tilt_series_after(const cyc_tomogram_set *tomograms, const cyc_particle_set *set,
+                                             int32_t i);
 /** Noise spectrum of the image just loaded, box/2 + 1 shells; kept for those who read the image again.
  * (T1.10) */
 CYC_MUST_CHECK cyc_status cyc_tilt_image_noise(double *power, const cyc_tilt_image *t,

@@ -1,5 +1,6 @@
 /* Compares all particles with the references: one tilt series after the other, its particles divided among
  * threads. */
+#include "images/tilt_image.h"
 #include "refine3d/refine3d_internal.h"
 
 #include <math.h>
@@ -66,9 +67,13 @@ cyc_status cyc_refine3d_load_series(cyc_refine3d_job *j, int32_t i)
 	if (j->images[i]) return CYC_OK;
 	if (cyc_refine3d_has_volumes(j)) CYC_TRY(cyc_volume_images_load(&j->images[i], &j->volumes, i));
 	else if (j->stacks) CYC_TRY(cyc_stack_source_load(&j->images[i], j->stack_source, i));
-	else
+	else {
+		const cyc_tilt_series *next = cyc_tilt_series_after(j->in.tomograms, j->particles, i);
+		bool is_loaded = next && j->images[next - j->in.tomograms->series];
+		cyc_tilt_source_expect(j->source, is_loaded ? NULL : next);
 		CYC_TRY(cyc_tilt_source_load(&j->images[i], j->source, &j->in.tomograms->series[i], j->particles, i,
 		                             j->in.root));
+	}
 	CYC_TRY(keep_counts(j, i));
 done:
 	return st;

@@ -507,6 +507,8 @@ done:
 	return st;
 }
 
+void cyc_tilt_source_expect(cyc_tilt_source *s, const cyc_tilt_series *next) { s->image.next = next; }
+
 cyc_status cyc_tilt_source_load(cyc_series_images **out, cyc_tilt_source *s, cyc_tilt_series *ts,
                                 const cyc_particle_set *set, int32_t i_series, const char *root)
 {

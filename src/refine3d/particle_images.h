@@ -95,6 +95,8 @@ CYC_MUST_CHECK cyc_status cyc_tilt_source_create(cyc_tilt_source **out, cyc_back
                                                  const cyc_coefficients *coefficients,
                                                  const cyc_tilt_source_spec *spec);
 void cyc_tilt_source_destroy(cyc_tilt_source **s);
+/** The series that will be loaded after the next one, or NULL: its first images are read ahead. Borrowed. */
+void cyc_tilt_source_expect(cyc_tilt_source *s, const cyc_tilt_series *next);
 /** Cut the images of a series at the current positions of `set`. Opens the series. */
 CYC_MUST_CHECK cyc_status cyc_tilt_source_load(cyc_series_images **out, cyc_tilt_source *s,
                                                cyc_tilt_series *ts, const cyc_particle_set *set,

@@ -20,7 +20,7 @@ static int make_project(void **state)
 {
 	if (temp_dir_make(state) != 0) return -1;
 	cyc_simulate_options p = simulated_project("p");
-	p.n_series = 1;
+	p.n_series = 2;
 	p.n_tilts = N_TILTS;
 	p.tilt_step_rad = cyc_deg_to_rad(15);
 	p.n_particles = 2;
@@ -124,6 +124,61 @@ static void errors_belong_to_their_image(void **state)
 	cyc_tomogram_set_destroy(&t);
 }
 
+static uint64_t load(cyc_tilt_image *image, cyc_backend *be, const cyc_tilt_series *ts, int32_t row)
+{
+	ASSERT_OK(cyc_tilt_image_load(image, be, ts, row));
+	return cyc_hash(CYC_HASH_INIT, image->loaded.pixels,
+	                (size_t)ts->image_nx * (size_t)ts->image_ny * sizeof(float));
+}
+
+static bool is_being_read(const cyc_tilt_image *image, const cyc_tilt_series *ts, int32_t row)
+{
+	bool is = false;
+	for (int k = 0; k < CYC_MOST_READERS; k++) is = is || cyc_read_ahead_is(image->ahead[k], ts, row);
+	return is;
+}
+
+/* Behind the last images of a series come the first ones of the next, if it is open. */
+static void the_next_series_is_read_ahead(void **state)
+{
+	(void)state;
+	cyc_tomogram_set *t = open_project();
+	cyc_tilt_series *first = &t->series[0], *second = &t->series[1];
+	cyc_backend *be;
+	ASSERT_OK(cyc_backend_open(&be, "cpu", 2));
+	cyc_tilt_image image = { .reads_ahead = true, .next = second }, plain = { .reads_ahead = false };
+	(void)load(&image, be, first, N_TILTS - 1);
+	for (int32_t f = 0; f < N_TILTS; f++) assert_false(is_being_read(&image, second, f));
+	ASSERT_OK(cyc_tilt_series_open_for(second, g_root, 48));
+	second->tilts[0].scale = 0;
+	(void)load(&image, be, first, N_TILTS - 2);
+	assert_true(is_being_read(&image, first, N_TILTS - 1));
+	(void)load(&image, be, first, N_TILTS - 1);
+	assert_true(is_being_read(&image, second, 1) && !is_being_read(&image, second, 0));
+	image.next = NULL;
+	for (int32_t f = 1; f < N_TILTS; f++)
+		assert_true(load(&image, be, second, f) == load(&plain, be, second, f));
+	assert_false(is_being_read(&image, first, 0));
+	cyc_tilt_image_deinit(&image);
+	cyc_tilt_image_deinit(&plain);
+	cyc_backend_close(&be);
+	cyc_tomogram_set_destroy(&t);
+}
+
+static void series_come_in_the_order_of_the_table(void **state)
+{
+	(void)state;
+	cyc_tomogram_set *t = open_project();
+	int64_t both[] = { 0, 2, 4 }, one[] = { 0, 2, 2 };
+	const cyc_particle_set has_both = { .series_first = both }, has_one = { .series_first = one };
+	assert_null(cyc_tilt_series_after(t, &has_both, 0)); /* not open */
+	ASSERT_OK(cyc_tilt_series_open_for(&t->series[1], g_root, 48));
+	assert_ptr_equal(cyc_tilt_series_after(t, &has_both, 0), &t->series[1]);
+	assert_null(cyc_tilt_series_after(t, &has_one, 0)); /* without particles */
+	assert_null(cyc_tilt_series_after(t, &has_both, 1));
+	cyc_tomogram_set_destroy(&t);
+}
+
 static void a_dropped_error_is_forgotten(void **state)
 {
 	(void)state;
@@ -155,6 +210,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(images_are_the_same),
 		cmocka_unit_test(errors_belong_to_their_image),
+		cmocka_unit_test(the_next_series_is_read_ahead),
+		cmocka_unit_test(series_come_in_the_order_of_the_table),
 		cmocka_unit_test(a_dropped_error_is_forgotten),
 	};
 	return cmocka_run_group_tests(tests, make_project, temp_dir_remove);
