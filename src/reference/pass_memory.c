@@ -13,8 +13,15 @@ double cyc_prediction_pass_bytes(const cyc_project_size *p, int32_t window_px, b
                                  double more_bytes, int n_threads)
 {
 	double plane = (double)cyc_half_count2(window_px), each = plane * (has_quadrature ? 24 : 20) + more_bytes;
-	double n = cyc_tilt_batch_capacity((size_t)each);
+	double n = cyc_tilt_batch_capacity((size_t)each), batch = n * more_bytes;
+	/* Windows and predictions, CTFs and their quadratures: of large arrays the pages that particles are
+	 * written to. */
+	const double array[] = { 8, 8, 4, has_quadrature ? 4 : 0 }, page = 2 << 20;
+	for (size_t k = 0; k < sizeof array / sizeof *array; k++) {
+		double one = array[k] * plane, written = ceil((double)p->most_particles * one / page) * page;
+		batch += n * one < CYC_MAPPED_BYTES ? n * one : fmin(n * one, written);
+	}
 	/* Tables of the CTF, on both sides. */
-	return n * each + 48 * plane + cyc_image_bytes(p->image_nx, p->image_ny, window_px, n_threads) +
+	return batch + 48 * plane + cyc_image_bytes(p->image_nx, p->image_ny, window_px, n_threads) +
 	       cyc_window_scratch_bytes(window_px, n_threads);
 }
