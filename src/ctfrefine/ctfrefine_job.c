@@ -256,10 +256,9 @@ static cyc_status collect(cyc_series_sums **sums, job *j, int32_t i, const cyc_t
 {
 	cyc_tilt_series *ts = &j->in.tomograms->series[i];
 	int32_t tilts[2] = { j->o->min_tilt, last_tilt_of(j, ts) };
-	const cyc_tilt_series *next = cyc_tilt_series_after(j->in.tomograms, j->in.particles, i);
-	bool is_ours =
-		!cyc_share_is_part(&j->share) && (!only || (next && j->is_chosen[next - j->in.tomograms->series]));
-	cyc_ctf_pass_expect(j->pass, is_ours ? next : NULL);
+	/* To learn, those that were chosen are read, by all ranks. */
+	const bool *which = !only ? j->share.is_own : cyc_ranks_in_job() > 1 ? NULL : j->is_chosen;
+	cyc_ctf_pass_expect(j->pass, cyc_tilt_series_after(j->in.tomograms, j->in.particles, which, i));
 	if (only && tilts[0] < only->first) tilts[0] = only->first;
 	if (only && tilts[1] >= only->end) tilts[1] = only->end - 1;
 	return cyc_ctf_pass_series(sums, j->pass, j->support, ts, j->in.particles, i, tilts, j->in.root);

@@ -438,9 +438,8 @@ cyc_status cyc__extract_series(cyc_extract_job *j, cyc_extract_work *w, int32_t 
 	}
 	for (int64_t i = first; i < end;) {
 		w->n = next_pass(&i, NULL, w->particles, j, end);
-		w->image.next = i < end || cyc_share_is_part(&j->share)
-		                    ? NULL
-		                    : cyc_tilt_series_after(j->tomograms, j->particles, i_series);
+		w->image.next =
+			i < end ? NULL : cyc_tilt_series_after(j->tomograms, j->particles, j->share.is_own, i_series);
 		if (w->n > 0)
 			CYC_TRY_CTX(do_pass(j, w, i_series), "tilt series %s", j->tomograms->series[i_series].name);
 	}

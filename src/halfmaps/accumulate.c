@@ -833,7 +833,7 @@ cyc_status cyc_accumulator_add(cyc_accumulator *a, int64_t *n_images, int64_t *n
 	if (stacks && !stacks->are_2d) CYC_TRY(add_volumes(a, n_images, stacks, i_series));
 	else if (stacks) CYC_TRY(add_stacks(a, n_images, stacks, i_series));
 	else {
-		a->image.next = a->is_measuring ? NULL : cyc_tilt_series_after(tomograms, set, i_series);
+		a->image.next = a->is_measuring ? NULL : cyc_tilt_series_after(tomograms, set, NULL, i_series);
 		CYC_TRY(add_series(a, n_images, n_outside, &tomograms->series[i_series], set, i_series, root));
 	}
 done:

@@ -218,11 +218,11 @@ done:
 }
 
 const cyc_tilt_series *cyc_tilt_series_after(const cyc_tomogram_set *tomograms, const cyc_particle_set *set,
-                                             int32_t i)
+                                             const bool *is_own, int32_t i)
 {
-	if (cyc_ranks_in_job() > 1) return NULL;
+	if (!is_own && cyc_ranks_in_job() > 1) return NULL;
 	for (i++; i < tomograms->n_series; i++)
-		if (set->series_first[i + 1] > set->series_first[i])
+		if (is_own ? is_own[i] : set->series_first[i + 1] > set->series_first[i])
 			return tomograms->series[i].image_info ? &tomograms->series[i] : NULL;
 	return NULL;
 }

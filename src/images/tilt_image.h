@@ -36,11 +36,13 @@ CYC_MUST_CHECK cyc_status cyc_tilt_image_load(cyc_tilt_image *t, cyc_backend *be
                                               int32_t i_tilt);
 void cyc_tilt_image_deinit(cyc_tilt_image *t);
 /**
- * The series with particles that comes after series i, for `next`; NULL if there is none, if it is not open,
- * or if it may be another rank's. It costs an image that is read in vain if another one follows.
+ * The series that comes after series i, for `next`; NULL if there is none, or if it is not open. It costs an
+ * image that is read in vain if another one follows.
+ * @param[in] is_own  of each series, whether it is this part's and rank's (cyc_share); NULL: those with
+ *                    particles, none where several ranks work
  */
 const cyc_tilt_series *cyc_tilt_series_after(const cyc_tomogram_set *tomograms, const cyc_particle_set *set,
-                                             int32_t i);
+                                             const bool *is_own, int32_t i);
 /** Noise spectrum of the image just loaded, box/2 + 1 shells; kept for those who read the image again.
  * (T1.10) */
 CYC_MUST_CHECK cyc_status cyc_tilt_image_noise(double *power, const cyc_tilt_image *t,

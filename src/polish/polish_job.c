@@ -219,7 +219,7 @@ static cyc_status polish_one(int64_t *n_other, job *j, const cyc_polish_shared *
 		CYC_TRY(record_path(&path, j, i));
 		cyc_log_keep();
 		cyc_evidence_predictions(shared->pass)->image.next =
-			cyc_share_is_part(&j->share) ? NULL : cyc_tilt_series_after(j->in.tomograms, j->in.particles, i);
+			cyc_tilt_series_after(j->in.tomograms, j->in.particles, j->share.is_own, i);
 		CYC_TRY(cyc_polish_series(&j->results[i], shared, i));
 		CYC_TRY(cyc_polished_write(path, &j->results[i], j->hash));
 	}

@@ -68,7 +68,7 @@ cyc_status cyc_refine3d_load_series(cyc_refine3d_job *j, int32_t i)
 	if (cyc_refine3d_has_volumes(j)) CYC_TRY(cyc_volume_images_load(&j->images[i], &j->volumes, i));
 	else if (j->stacks) CYC_TRY(cyc_stack_source_load(&j->images[i], j->stack_source, i));
 	else {
-		const cyc_tilt_series *next = cyc_tilt_series_after(j->in.tomograms, j->particles, i);
+		const cyc_tilt_series *next = cyc_tilt_series_after(j->in.tomograms, j->particles, NULL, i);
 		bool is_loaded = next && j->images[next - j->in.tomograms->series];
 		cyc_tilt_source_expect(j->source, is_loaded ? NULL : next);
 		CYC_TRY(cyc_tilt_source_load(&j->images[i], j->source, &j->in.tomograms->series[i], j->particles, i,

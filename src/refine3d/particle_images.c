@@ -114,9 +114,9 @@ done:
 	return st;
 }
 
-/* Requests are alike and many: blocks have room for several. Those of 32 MB and more come clear from the
- * system, by the threads that write to them first; smaller ones are cleared by the thread that asks, while
- * the others wait. What is not written to is no memory yet. The sanitizers see each request. */
+/* Requests are alike and many: blocks have room for several. Those from CYC_MAPPED_BYTES on come clear from
+ * the system, by the threads that write to them first; smaller ones are cleared by the thread that asks,
+ * while the others wait. What is not written to is no memory yet. The sanitizers see each request. */
 #ifdef CYC_SANITIZED
 static const size_t MOST_OF_BLOCK = 0;
 #else

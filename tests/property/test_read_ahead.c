@@ -171,11 +171,13 @@ static void series_come_in_the_order_of_the_table(void **state)
 	cyc_tomogram_set *t = open_project();
 	int64_t both[] = { 0, 2, 4 }, one[] = { 0, 2, 2 };
 	const cyc_particle_set has_both = { .series_first = both }, has_one = { .series_first = one };
-	assert_null(cyc_tilt_series_after(t, &has_both, 0)); /* not open */
+	assert_null(cyc_tilt_series_after(t, &has_both, NULL, 0)); /* not open */
 	ASSERT_OK(cyc_tilt_series_open_for(&t->series[1], g_root, 48));
-	assert_ptr_equal(cyc_tilt_series_after(t, &has_both, 0), &t->series[1]);
-	assert_null(cyc_tilt_series_after(t, &has_one, 0)); /* without particles */
-	assert_null(cyc_tilt_series_after(t, &has_both, 1));
+	assert_ptr_equal(cyc_tilt_series_after(t, &has_both, NULL, 0), &t->series[1]);
+	assert_null(cyc_tilt_series_after(t, &has_one, NULL, 0));                     /* without particles */
+	assert_null(cyc_tilt_series_after(t, &has_both, (bool[]){ true, false }, 0)); /* another part's */
+	assert_ptr_equal(cyc_tilt_series_after(t, &has_both, (bool[]){ false, true }, 0), &t->series[1]);
+	assert_null(cyc_tilt_series_after(t, &has_both, NULL, 1));
 	cyc_tomogram_set_destroy(&t);
 }
 
