@@ -391,6 +391,8 @@ struct cyc_backend_ops {
 	/* Brackets of every operation, for devices that guard their memory; may be NULL. */
 	void (*enter)(void *self, void *address, size_t bytes);
 	void (*leave)(void *self, void *address, size_t bytes);
+	/** After every operation of a backend that queues them; may be NULL. */
+	cyc_status (*finish)(void *self);
 	cyc_status (*window)(void *self, cyc_cfloat *ft, const float *image, int32_t nx, int32_t ny,
 	                     const double *at_px, int32_t n, const cyc_window_spec *spec);
 	cyc_status (*ctf)(void *self, float *ctf, float *quadrature, const cyc_ctf_in *in);

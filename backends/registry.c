@@ -391,6 +391,7 @@ static void note(const char *function, const argument_list *l, double start_s)
 		double start_s = cyc_clock_s();                                                                      \
 		CYC_TRY(begin(be, &l));                                                                              \
 		st = (call);                                                                                         \
+		if (st == CYC_OK && be->ops.finish) st = be->ops.finish(be->self);                                   \
 		guard(be, &l, false);                                                                                \
 		if (st != CYC_OK) cyc_error_frame(st, __FILE__, __LINE__, __func__);                                 \
 		note(__func__, &l, start_s);                                                                         \

@@ -1,6 +1,7 @@
 # The plug-in for NVIDIA GPUs, libcyclotomo_cuda.so beside the program: never needed, neither to build nor to run. CMake's own language
 # CUDA would have to work at configure time; here a missing or broken nvcc leaves the plug-in out, unless CYC_CUDA is ON.
 set(CYC_CUDA_ARCHITECTURES 80 90 100 120 CACHE STRING "Compute capabilities x 10 that the plug-in has machine code for; it has PTX for the first, too")
+file(GLOB CYC_CUDA_SOURCES CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/backends/cuda/*.cu ${CMAKE_CURRENT_SOURCE_DIR}/backends/cuda/*.cpp)
 set(CYC_CUDA_WHY "")
 set(CYC_CUDA_BUILT OFF)
 if(CYC_CUDA STREQUAL "auto" AND CYC_SANITIZE)
@@ -52,9 +53,9 @@ if(CYC_CUDA AND NOT CYC_CUDA_WHY)
   set(CYC_CUDA_BUILT ON)
   set(CYC_CUDA_PLUGIN ${CMAKE_CURRENT_BINARY_DIR}/libcyclotomo_cuda.so)
   get_filename_component(cuda_libraries ${CYC_CUFFT} DIRECTORY)
-  file(GLOB CYC_CUDA_SOURCES CONFIGURE_DEPENDS backends/kernels/*.h backends/device/device_api.h backends/turns.h)
-  add_custom_command(OUTPUT ${CYC_CUDA_PLUGIN} DEPENDS backends/cuda/cuda.cu ${CYC_CUDA_SOURCES}
-    COMMAND ${CYC_NVCC} ${CYC_NVCC_FLAGS} -shared ${CMAKE_CURRENT_SOURCE_DIR}/backends/cuda/cuda.cu -o ${CYC_CUDA_PLUGIN}
+  file(GLOB CYC_CUDA_HEADERS CONFIGURE_DEPENDS backends/kernels/*.h backends/cuda/*.h backends/device/device_api.h backends/turns.h)
+  add_custom_command(OUTPUT ${CYC_CUDA_PLUGIN} DEPENDS ${CYC_CUDA_SOURCES} ${CYC_CUDA_HEADERS}
+    COMMAND ${CYC_NVCC} ${CYC_NVCC_FLAGS} -shared ${CYC_CUDA_SOURCES} -o ${CYC_CUDA_PLUGIN}
       -L${cuda_libraries} -lcufft -Xlinker=-rpath,${cuda_libraries}
     VERBATIM)
   add_custom_target(cyclotomo_cuda ALL DEPENDS ${CYC_CUDA_PLUGIN})

@@ -9,7 +9,7 @@ nvcc=${1:-$(command -v nvcc || echo /usr/local/cuda/bin/nvcc)}
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 flags=(-O3 -std=c++17 -fmad=false --Werror=all-warnings -DCYC_PLUGIN_VERSION='"0"' -I. -Iinclude)
-"$nvcc" "${flags[@]}" -arch=compute_80 -ptx backends/cuda/cuda.cu -o "$work/cuda.ptx"
+"$nvcc" "${flags[@]}" -arch=compute_80 -ptx backends/cuda/kernels.cu -o "$work/cuda.ptx"
 n_kernels=$(grep -c '^\.entry\|\.visible \.entry' "$work/cuda.ptx")
 n_fma=$(grep -c 'fma\.' "$work/cuda.ptx" || true)
 wanted=$(grep -c '^	X(' backends/kernels/kernels.h)
@@ -17,7 +17,7 @@ echo "PTX: $n_kernels kernels, $n_fma fma"
 [ "$n_kernels" = "$wanted" ] || { echo "there should be $wanted"; exit 1; }
 [ "$n_fma" = 0 ] || { grep 'fma\.' "$work/cuda.ptx" | head; exit 1; }
 for architecture in ${CYC_CUDA_ARCHITECTURES:-80 90 100 120}; do
-	"$nvcc" "${flags[@]}" -arch="sm_$architecture" -cubin -Xptxas -v backends/cuda/cuda.cu -o "$work/cuda.cubin" 2>"$work/log"
+	"$nvcc" "${flags[@]}" -arch="sm_$architecture" -cubin -Xptxas -v backends/cuda/kernels.cu -o "$work/cuda.cubin" 2>"$work/log"
 	awk -v name="sm_$architecture" '
 		/stack frame/ { n++; if ($1 + 0 || $5 + 0 || $9 + 0) { bad++; print } }
 		/Used [0-9]+ registers/ { for (i = 1; i < NF; i++) if ($i == "Used" && $(i + 1) + 0 > most) most = $(i + 1) + 0 }

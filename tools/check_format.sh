@@ -3,8 +3,8 @@
 # shell script that looks like a check and cannot fail.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-git ls-files -z '*.c' '*.h' | xargs -0 clang-format-14 --dry-run --Werror
-git ls-files -z '*.c' '*.h' '*.def' | xargs -0 python3 -c '
+git ls-files -z '*.c' '*.h' '*.cpp' '*.cu' | xargs -0 clang-format-14 --dry-run --Werror
+git ls-files -z '*.c' '*.h' '*.cpp' '*.cu' '*.def' | xargs -0 python3 -c '
 import sys
 long = [(f, n) for f in sys.argv[1:] for n, line in enumerate(open(f, encoding="utf-8"), 1)
         if len(line.rstrip("\n").expandtabs(4)) > 110]

@@ -25,6 +25,10 @@ cyc_status cyc__device_check(const cyc_device *d, cyc_device_result result, cons
 	if (result != CYC_DEVICE_OK) CYC_TRY(cyc_cancel_check());
 	CYC_CHECK(result == CYC_DEVICE_OK, status_of(result), "%s: %s", what, d->api->what(d->device));
 done:
+	if (st == CYC_E_DEVICE && !d->is_stepwise)
+		cyc_error_hint(
+			"with CYCLOTOMO_DEVICE_STEPWISE=1 in the environment the operation is named that fails; "
+			"'--backend cpu' needs no GPU");
 	return st;
 }
 
@@ -36,6 +40,8 @@ cyc_status cyc__device_create(void **self, const cyc_device_api *api, int n_thre
 	CYC_TRY(cyc_alloc(&d, 1, sizeof *d));
 	d->api = api;
 	d->n_threads = n_threads < 1 ? 1 : n_threads;
+	const char *stepwise = getenv("CYCLOTOMO_DEVICE_STEPWISE");
+	d->is_stepwise = stepwise && stepwise[0];
 	cyc_device_result result = api->open(&d->device, options, d->n_threads, why, sizeof why);
 	CYC_CHECK(result == CYC_DEVICE_OK, status_of(result), "%s", why);
 	*self = d;
@@ -81,16 +87,52 @@ static void free_(void *self, void *address, size_t bytes)
 	d->api->free(d->device, address, bytes);
 }
 
+static size_t piece_at(const cyc_device *d, size_t at, size_t bytes)
+{
+	return bytes - at < d->api->piece_bytes ? bytes - at : d->api->piece_bytes;
+}
+
 static cyc_status upload(void *self, void *address, const void *host, size_t bytes)
 {
+	cyc_status st = CYC_OK;
 	cyc_device *d = self;
-	return cyc__device_check(d, d->api->upload(d->device, address, host, bytes), "a copy to the device");
+	static const char what[] = "a copy to the device";
+	for (size_t at = 0, n; at < bytes; at += n) {
+		void *stage;
+		n = piece_at(d, at, bytes);
+		CYC_TRY(cyc__device_check(d, d->api->stage(d->device, &stage, n), what));
+		CYC_TRY(cyc_copy(stage, (const char *)host + at, n, d->n_threads));
+		CYC_TRY(cyc__device_check(d, d->api->send(d->device, (char *)address + at, n), what));
+	}
+done:
+	return st;
+}
+
+/* The host copies a piece while the next one is under way. */
+cyc_status cyc__device_get(cyc_device *d, void *host, const void *address, size_t bytes)
+{
+	cyc_status st = CYC_OK;
+	static const char what[] = "a copy from the device";
+	size_t asked = 0, had = 0;
+	void *stage;
+	for (size_t at = 0; at < bytes; at = had) {
+		while (asked < bytes && asked < at + 2 * d->api->piece_bytes) {
+			size_t n = piece_at(d, asked, bytes);
+			CYC_TRY(cyc__device_check(d, d->api->receive(d->device, (const char *)address + asked, n), what));
+			asked += n;
+		}
+		had += piece_at(d, at, bytes);
+		CYC_TRY(cyc__device_check(d, d->api->received(d->device, &stage), what));
+		CYC_TRY(cyc_copy((char *)host + at, stage, had - at, d->n_threads));
+	}
+done:
+	for (; had < asked; had += piece_at(d, had, bytes)) (void)d->api->received(d->device, &stage);
+	return st;
 }
 
 static cyc_status download(void *self, void *host, const void *address, size_t bytes)
 {
-	cyc_device *d = self;
-	return cyc__device_check(d, d->api->download(d->device, host, address, bytes), "a copy from the device");
+	return cyc__device_get(self, host, address, bytes);
 }
 
 static void enter(void *self, void *address, size_t bytes)
@@ -103,6 +145,13 @@ static void leave(void *self, void *address, size_t bytes)
 {
 	cyc_device *d = self;
 	if (d->api->leave) d->api->leave(d->device, address, bytes);
+}
+
+/* Operations are queued. Waiting for each is for profiles, and to find the one that fails. */
+static cyc_status finish(void *self)
+{
+	cyc_device *d = self;
+	return d->is_stepwise ? cyc__device_check(d, d->api->finish(d->device), "an operation") : CYC_OK;
 }
 
 cyc_status cyc__device_scratch(void *address_out, cyc_device *d, int slot, size_t bytes)
@@ -276,6 +325,7 @@ const struct cyc_backend_ops cyc__device_ops = {
 	.download = download,
 	.enter = enter,
 	.leave = leave,
+	.finish = finish,
 	.window = cyc_window_device,
 	.ctf = cyc_ctf_device,
 	.particle_image = cyc_particle_image_device,

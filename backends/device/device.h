@@ -37,6 +37,7 @@ typedef struct {
 	const cyc_device_api *api;
 	void *device;
 	int n_threads;
+	bool is_stepwise; /* wait for the end of each operation: CYCLOTOMO_DEVICE_STEPWISE is set */
 	struct {
 		void *address;
 		size_t bytes;
@@ -62,6 +63,8 @@ CYC_MUST_CHECK cyc_status cyc__device_scratch(void *address_out, cyc_device *d, 
 /** Host data in scratch memory. */
 CYC_MUST_CHECK cyc_status cyc__device_put(void *address_out, cyc_device *d, int slot, const void *host,
                                           size_t bytes);
+/** Wait for all that was asked for, and copy to the host. */
+CYC_MUST_CHECK cyc_status cyc__device_get(cyc_device *d, void *host, const void *address, size_t bytes);
 #define cyc__device_launch(d, kernel, args, n_blocks)                                                        \
 	cyc__device_check((d), (d)->api->launch((d)->device, CYC_KERNEL_##kernel, (args), (n_blocks)), #kernel)
 

@@ -4,8 +4,10 @@
  * plug-in for CUDA is built by another compiler and knows nothing else of the program. The operations of
  * backend.h on top of it are in device/.
  *
- * Calls of one device are serial; memory is the device's, its address means nothing to the host. Functions
- * that can fail return a cyc_device_result, what() gives the reason.
+ * Calls of one device are serial; memory is the device's, its address means nothing to the host. What is
+ * asked for is done in the order of the calls, but not at once: a call returns when it is queued, and an
+ * error may show at a later one. received() and finish() wait. Functions that can fail return a
+ * cyc_device_result, what() gives the reason.
  */
 #ifndef CYC_DEVICE_API_H
 #define CYC_DEVICE_API_H
@@ -15,7 +17,7 @@
 #include <stddef.h>
 
 /** Changed with anything in this file. */
-enum { CYC_DEVICE_ABI = 1 };
+enum { CYC_DEVICE_ABI = 2 };
 
 typedef enum {
 	CYC_DEVICE_OK,
@@ -51,6 +53,7 @@ typedef struct {
 	int32_t abi;                         /**< CYC_DEVICE_ABI */
 	const char *version;                 /**< of the program that it was built with, and: */
 	int32_t kernel_bytes[CYC_N_KERNELS]; /**< size of the arguments of each kernel */
+	size_t piece_bytes;                  /**< largest piece of a copy */
 	/**
 	 * @param[in]  options  after the colon of the backend's name, or ""; "next:K": of the machine's devices
 	 * number K, counted on from the first after the last
@@ -66,10 +69,21 @@ typedef struct {
 	cyc_device_result (*alloc)(void *device, void **address, size_t bytes, int32_t is_scratch);
 	void (*free)(void *device, void *address, size_t bytes);
 	cyc_device_result (*fill)(void *device, void *address, int32_t byte, size_t bytes);
-	/** The host's memory may be reused on return. */
-	cyc_device_result (*upload)(void *device, void *address, const void *host, size_t bytes);
-	/** Waits for all that was launched before. */
-	cyc_device_result (*download)(void *device, void *host, const void *address, size_t bytes);
+	/**
+	 * A copy to the device has two steps: the host fills memory that the device can read by itself, then
+	 * sends it.
+	 * @param[out] host   bytes to be filled, until send() or another stage()
+	 * @param[in]  bytes  <= piece_bytes
+	 */
+	cyc_device_result (*stage)(void *device, void **host, size_t bytes);
+	/** What the last stage() gave, filled. */
+	cyc_device_result (*send)(void *device, void *address, size_t bytes);
+	/** A copy from the device, as send(); at most two are under way. @param[in] bytes  <= piece_bytes */
+	cyc_device_result (*receive)(void *device, const void *address, size_t bytes);
+	/** Waits for the oldest one under way. @param[out] host  where it is, until the next receive() */
+	cyc_device_result (*received)(void *device, void **host);
+	/** Waits for all that was asked for. */
+	cyc_device_result (*finish)(void *device);
 	cyc_device_result (*launch)(void *device, cyc_kernel_id kernel, const void *args, int64_t n_blocks);
 	cyc_device_result (*fft2)(void *device, const cyc_fft2_call *call);
 	cyc_device_result (*fft3)(void *device, const cyc_fft3_call *call);
@@ -80,6 +94,6 @@ typedef struct {
 
 /** The entry point of a plug-in: NULL if it was built for another interface. */
 typedef const cyc_device_api *(*cyc_device_plugin)(int32_t abi);
-#define CYC_DEVICE_PLUGIN "cyc_device_plugin_1"
+#define CYC_DEVICE_PLUGIN "cyc_device_plugin_2"
 
 #endif

@@ -10,18 +10,30 @@
 static int64_t real_distance(int32_t s) { return ((int64_t)s * s + 15) / 16 * 16; }
 static int64_t ft_distance(int32_t s) { return ((int64_t)cyc_half_count2(s) + 7) / 8 * 8; }
 
+/*
+ * Planes that are transformed for n: plans are made for a number of planes, which takes milliseconds, and the
+ * number of particles is another one in every tilt. 4 numbers for each doubling; what is too many is not
+ * used.
+ */
+static int32_t n_planes(int32_t n)
+{
+	int32_t step = 1;
+	while (n > 8 * step) step *= 2;
+	return (n + step - 1) / step * step;
+}
+
 static cyc_status batch_create(cyc_fft2_call *call, cyc_device *d, int32_t s, int32_t n)
 {
 	cyc_status st = CYC_OK;
 	call->s = s;
-	call->n = n;
+	call->n = n_planes(n);
 	call->n_columns = s / 2 + 1;
 	call->real_distance = real_distance(s);
 	call->ft_distance = ft_distance(s);
 	CYC_TRY(cyc__device_scratch(&call->real, d, CYC_SCRATCH_REAL,
-	                            (size_t)n * (size_t)call->real_distance * sizeof(float)));
+	                            (size_t)call->n * (size_t)call->real_distance * sizeof(float)));
 	CYC_TRY(cyc__device_scratch(&call->ft, d, CYC_SCRATCH_FT,
-	                            (size_t)n * (size_t)call->ft_distance * sizeof(cyc_pair)));
+	                            (size_t)call->n * (size_t)call->ft_distance * sizeof(cyc_pair)));
 done:
 	return st;
 }
@@ -80,7 +92,7 @@ static cyc_status table_task(void *arg, int64_t i, int i_thread)
 }
 
 static cyc_status cut_windows(cyc_device *d, const cyc_fft2_call *call, const float *image,
-                              const window_tables *t)
+                              const window_tables *t, int32_t n)
 {
 	cyc_status st = CYC_OK;
 	const cyc_window_spec *spec = t->spec;
@@ -88,19 +100,18 @@ static cyc_status cut_windows(cyc_device *d, const cyc_fft2_call *call, const fl
 	cyc_window_cut_args cut = {
 		.real = call->real, .stride = call->real_distance, .image = image, .nx = t->nx, .ny = t->ny, .S = S
 	};
-	CYC_TRY(cyc__device_put(&cut.at, d, CYC_SCRATCH_A, t->at, (size_t)call->n * sizeof *t->at));
+	CYC_TRY(cyc__device_put(&cut.at, d, CYC_SCRATCH_A, t->at, (size_t)n * sizeof *t->at));
 	if (!spec->no_circle_crop || spec->is_partial) {
 		cyc_window_means_args means = { .image = image, .at = cut.at, .nx = t->nx, .ny = t->ny, .S = S };
 		if (d->window.box_px != S) CYC_TRY(put_circle(d, S));
 		means.corner = d->scratch[CYC_SCRATCH_CORNER].address;
 		means.circle_from = d->scratch[CYC_SCRATCH_CIRCLE_FROM].address;
-		CYC_TRY(cyc__device_scratch(&means.means, d, CYC_SCRATCH_B, (size_t)call->n * sizeof(float)));
-		CYC_TRY(cyc__device_launch(d, window_means, &means, call->n));
+		CYC_TRY(cyc__device_scratch(&means.means, d, CYC_SCRATCH_B, (size_t)n * sizeof(float)));
+		CYC_TRY(cyc__device_launch(d, window_means, &means, n));
 		cut.means = means.means;
 		if (!spec->no_circle_crop) cut.circle = d->scratch[CYC_SCRATCH_CIRCLE].address;
 	}
-	CYC_TRY(cyc__device_launch(d, window_cut, &cut,
-	                           call->n * cyc_n_blocks((int64_t)S * S, CYC_WINDOW_CUT_LANES)));
+	CYC_TRY(cyc__device_launch(d, window_cut, &cut, n * cyc_n_blocks((int64_t)S * S, CYC_WINDOW_CUT_LANES)));
 done:
 	return st;
 }
@@ -120,7 +131,7 @@ cyc_status cyc_window_device(void *self, cyc_cfloat *ft, const float *image, int
 	CYC_TRY(cyc_parallel_for(n, d->n_threads, table_task, &t));
 	CYC_TRY(batch_create(&call, d, spec->box_px, n));
 	call.n_columns = cyc__window_radius(spec) + 1;
-	CYC_TRY(cut_windows(d, &call, image, &t));
+	CYC_TRY(cut_windows(d, &call, image, &t, n));
 	CYC_TRY(transform(d, &call));
 	cyc_window_turn_args turn = { .ft = (void *)ft,
 		                          .big = call.ft,
@@ -157,7 +168,7 @@ done:
 }
 
 static cyc_status cut_images(cyc_device *d, float *images, const cyc_fft2_call *call, const double *totals,
-                             const cyc_particle_image_spec *spec)
+                             const cyc_particle_image_spec *spec, int32_t n)
 {
 	cyc_status st = CYC_OK;
 	int32_t edge = spec->edge_px;
@@ -176,13 +187,13 @@ static cyc_status cut_images(cyc_device *d, float *images, const cyc_fft2_call *
 			                           .outside_count = d->outside_count,
 			                           .s = spec->box_binned,
 			                           .c = spec->circle_px };
-		CYC_TRY(cyc__device_scratch(&means.means, d, CYC_SCRATCH_B, (size_t)call->n * sizeof(float)));
-		CYC_TRY(cyc__device_launch(d, image_means, &means, call->n));
+		CYC_TRY(cyc__device_scratch(&means.means, d, CYC_SCRATCH_B, (size_t)n * sizeof(float)));
+		CYC_TRY(cyc__device_launch(d, image_means, &means, n));
 		cut.means = means.means;
 		cut.circle = means.circle;
 	}
-	CYC_TRY(cyc__device_launch(d, image_cut, &cut,
-	                           call->n * cyc_n_blocks((int64_t)edge * edge, CYC_IMAGE_CUT_LANES)));
+	CYC_TRY(
+		cyc__device_launch(d, image_cut, &cut, n * cyc_n_blocks((int64_t)edge * edge, CYC_IMAGE_CUT_LANES)));
 done:
 	return st;
 }
@@ -209,7 +220,7 @@ cyc_status cyc_particle_image_device(void *self, float *images, const cyc_cfloat
 	CYC_TRY(cyc__device_launch(d, image_weigh, &weigh,
 	                           n * cyc_n_blocks((int64_t)cyc_half_count2(s), CYC_IMAGE_WEIGH_LANES)));
 	CYC_TRY(transform(d, &call));
-	CYC_TRY(cut_images(d, images, &call, weigh.totals, spec));
+	CYC_TRY(cut_images(d, images, &call, weigh.totals, spec, n));
 done:
 	return st;
 }

@@ -128,8 +128,7 @@ cyc_status cyc_pose_scores_device(void *self, cyc_pose_sample *samples, int64_t 
 	CYC_TRY(cyc__device_scratch(&count.limits, d, CYC_SCRATCH_LIMITS, (size_t)in->n * sizeof(double)));
 	CYC_TRY(cyc__device_scratch(&count.counts, d, CYC_SCRATCH_ROWS, n_counts));
 	CYC_TRY(cyc__device_launch(d, pose_count, &count, in->n));
-	CYC_TRY(cyc__device_check(d, d->api->download(d->device, t.counts, count.counts, n_counts),
-	                          "scores of poses"));
+	CYC_TRY(cyc__device_get(d, t.counts, count.counts, n_counts));
 	memset(counts, 0, (size_t)in->n * sizeof *counts);
 	for (int32_t o = 0; o < in->n_rotations; o++) {
 		t.first_sample[o + 1] = t.first_sample[o] + t.counts[o];

@@ -79,7 +79,7 @@ cyc_status cyc_slice_insert_device(void *self, int64_t *sum, const cyc_sum_spec 
 	cyc_any_args any = { .flags = a.is_bad, .n = n_blocks };
 	CYC_TRY(cyc__device_scratch(&any.out, d, CYC_SCRATCH_C, sizeof *any.out));
 	CYC_TRY(cyc__device_launch(d, any, &any, 1));
-	CYC_TRY(cyc__device_check(d, d->api->download(d->device, &is_bad, any.out, sizeof is_bad), "insertion"));
+	CYC_TRY(cyc__device_get(d, &is_bad, any.out, sizeof is_bad));
 	CYC_CHECK(!is_bad, CYC_E_DATA,
 	          "grey values are not numbers, or far larger than those of the first images");
 done:

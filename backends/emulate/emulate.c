@@ -120,6 +120,8 @@ typedef struct {
 	int32_t fft2_s;
 	cyc_fft3 *fft3;
 	int32_t fft3_s;
+	void *stage, *received[2]; /* copies to the device, and from it */
+	int64_t n_asked, n_received;
 	char what[CYC_ERROR_TEXT];
 } emulated;
 
@@ -163,6 +165,8 @@ static void close_(void *device)
 	cyc_fft2_band_destroy(&e->band);
 	cyc_fft2_destroy(&e->fft2);
 	cyc_fft3_destroy(&e->fft3);
+	cyc_free(e->stage);
+	for (int i = 0; i < 2; i++) cyc_free(e->received[i]);
 	cyc_free(e);
 }
 
@@ -222,23 +226,54 @@ static void free_(void *device, void *address, size_t bytes)
 	cyc__guarded_free(address, bytes);
 }
 
-static cyc_device_result upload(void *device, void *address, const void *host, size_t bytes)
+static cyc_device_result stage(void *device, void **host, size_t bytes)
 {
-	cyc__guarded_open(address, bytes);
-	memcpy(address, host, bytes);
-	cyc__guarded_close(address, bytes);
-	return result_of(device, CYC_OK);
+	emulated *e = device;
+	cyc_free(e->stage);
+	cyc_status st = cyc_alloc(&e->stage, bytes, 1);
+	*host = e->stage;
+	return result_of(e, st);
 }
 
-static cyc_device_result download(void *device, void *host, const void *address, size_t bytes)
+static cyc_device_result send_(void *device, void *address, size_t bytes)
 {
-	void *p;
-	memcpy(&p, &address, sizeof p);
-	cyc__guarded_open(p, bytes);
-	memcpy(host, p, bytes);
-	cyc__guarded_close(p, bytes);
-	return result_of(device, CYC_OK);
+	emulated *e = device;
+	cyc__guarded_open(address, bytes);
+	memcpy(address, e->stage, bytes);
+	cyc__guarded_close(address, bytes);
+	cyc_free(e->stage);
+	e->stage = NULL;
+	return result_of(e, CYC_OK);
 }
+
+static cyc_device_result receive(void *device, const void *address, size_t bytes)
+{
+	cyc_status st = CYC_OK;
+	emulated *e = device;
+	void *p, **host = &e->received[e->n_asked % 2];
+	memcpy(&p, &address, sizeof p);
+	CYC_CHECK(e->n_asked - e->n_received < 2, CYC_E_INTERNAL, "a third copy from the device is under way");
+	cyc_free(*host);
+	CYC_TRY(cyc_alloc(host, bytes, 1));
+	e->n_asked++;
+	cyc__guarded_open(p, bytes);
+	memcpy(*host, p, bytes);
+	cyc__guarded_close(p, bytes);
+done:
+	return result_of(e, st);
+}
+
+static cyc_device_result received(void *device, void **host)
+{
+	cyc_status st = CYC_OK;
+	emulated *e = device;
+	CYC_CHECK(e->n_received < e->n_asked, CYC_E_INTERNAL, "no copy from the device is under way");
+	*host = e->received[e->n_received++ % 2];
+done:
+	return result_of(e, st);
+}
+
+static cyc_device_result finish(void *device) { return result_of(device, CYC_OK); }
 
 static void open_pieces(const emulated *e, bool is_open)
 {
@@ -339,6 +374,7 @@ static const cyc_device_api API = {
 	.abi = CYC_DEVICE_ABI,
 	.version = CYCLOTOMO_VERSION,
 	.kernel_bytes = { CYC_KERNEL_LIST(CYC_EMULATE_BYTES) },
+	.piece_bytes = 100000, /* of which many copies have several */
 	.open = open_,
 	.close = close_,
 	.name = name_,
@@ -346,8 +382,11 @@ static const cyc_device_api API = {
 	.alloc = alloc,
 	.free = free_,
 	.fill = fill,
-	.upload = upload,
-	.download = download,
+	.stage = stage,
+	.send = send_,
+	.receive = receive,
+	.received = received,
+	.finish = finish,
 	.launch = launch_,
 	.fft2 = fft2,
 	.fft3 = fft3,

@@ -137,7 +137,7 @@ static cyc_status mark_task(void *arg, int64_t i, int i_thread)
 	cyc_status st = CYC_OK;
 	marks_pass *p = arg;
 	cyc_file_mark *m = &p->items[i];
-	int64_t n_bytes;
+	int64_t n_bytes = 0;
 	uint64_t hash = 0;
 	bool is_there = false;
 	(void)i_thread;

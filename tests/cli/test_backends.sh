@@ -50,10 +50,12 @@ diff wanted found || fail "three devices give other results than cpu"
 refused() {
 	local code=$1 text=$2 got=0
 	shift 2
-	"$cyclotomo" reconstruct --root p --i optimisation_set.star --b 48 --o p/no "$@" >/dev/null 2>log || got=$?
+	"$cyclotomo" reconstruct --root p --i optimisation_set.star --b 48 --o no "$@" >/dev/null 2>log || got=$?
 	[ $got = "$code" ] || fail "exit code $got, not $code, for $*"
 	grep -q "$text" log || fail "no '$text' for $*"
-	[ ! -e p/no ] || fail "a folder was made for $*"
+	[ -e p/no/RELION_JOB_EXIT_FAILURE ] || fail "the job is not marked as failed for $*"
+	[ -z "$(find p/no -name '*.mrc*' -o -name '*particles*' -o -name run.json)" ] || fail "something was computed for $*"
+	rm -r p/no
 }
 refused 1 "there is no compute backend 'vulkan'" --backend vulkan
 refused 2 "must be a whole number" --backend emulate:two
@@ -69,7 +71,7 @@ grep -q -e "--backend cpu" log || fail "not said what to do without a GPU"
 echo "no library" >libcyclotomo_cuda.so
 refused 3 "needs the plug-in" --backend cuda
 if command -v cc >/dev/null; then # a plug-in of another version
-	echo 'const void *cyc_device_plugin_1(int abi) { return abi > 1000000 ? &abi : 0; }' >other.c
+	echo 'const void *cyc_device_plugin_2(int abi) { return abi > 1000000 ? &abi : 0; }' >other.c
 	cc -w -shared -fPIC other.c -o libcyclotomo_cuda.so
 	refused 3 "belongs to another version" --backend cuda
 	echo "no library" >libcyclotomo_cuda.so
