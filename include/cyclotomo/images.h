@@ -26,7 +26,7 @@ extern "C" {
 CYC_MUST_CHECK cyc_status cyc_noise_spectrum(double *power, const float *image, int32_t nx, int32_t ny,
                                              int32_t box, int n_threads);
 /** Bytes that cyc_noise_spectrum() takes. */
-double cyc_noise_spectrum_bytes(int32_t ny, int32_t box, int n_threads);
+double cyc_noise_spectrum_bytes(int32_t nx, int32_t ny, int32_t box, int n_threads);
 /**
  * Tilt images and their noise spectra, kept in memory for jobs that read the same ones again. It keeps what
  * it gets until it is full, and forgets nothing: a data set larger than it is read again in part. Not

@@ -394,6 +394,8 @@ typedef struct {
 } cyc_project_view;
 /** Index of the first tilt series with particles, which gives maps their pixel size. */
 int32_t cyc_particle_set_first_series(const cyc_particle_set *s);
+/** The most particles of one tilt series. */
+int64_t cyc_particle_set_most(const cyc_particle_set *s);
 
 /**
  * Hash of the content of tomograms and particles, continuing `h`: the structs, and all cells of the

@@ -559,7 +559,9 @@ static cyc_status padded_column_task(void *arg, int64_t i, int i_thread)
 		for (size_t z = 0; z < (size_t)p->n; z++)
 			memcpy(columns + (z + from) * COLUMN_BATCH, kept + z * p->first[m], (size_t)n * sizeof *columns);
 		fftwf_execute_dft(p->z, columns, columns);
-		for (int32_t z = 0; z < m; z++) {
+		/* Each row begins at another height, so that threads touch memory for the first time in places apart.
+		 */
+		for (int32_t turn = 0, z = (int32_t)i; turn < m; turn++, z = z + 1 < m ? z + 1 : 0) {
 			int32_t kz = frequency(z, m), within = cyc_row_within(p->reach, m / 2 + 1, kz, y) - x;
 			if (within > 0)
 				a->io->samples(a->io->arg, columns + (size_t)z * COLUMN_BATCH, within < n ? within : n, x, y,

@@ -192,7 +192,8 @@ static cyc_status compare_images(cyc_check *c)
 	const cyc_reference_files files = { { c->ref1, c->ref2 }, c->mask, c->fsc, c->root };
 	CYC_TRY(cyc_reference_load(&reference, be, &files, 0, box_px, box.pixel_size_A));
 	CYC_TRY(cyc_ring_pass_create(&pass, be, &box, reference, c->o->k_min_A,
-	                             !c->o->skip_stretch && c->result->n_series > 1));
+	                             !c->o->skip_stretch && c->result->n_series > 1,
+	                             cyc_particle_set_most(c->particles)));
 	CYC_TRY(choose_particles(&part, c));
 	for (int32_t i = 0; i < c->result->n_series; i++) {
 		CYC_TRY(cyc_cancel_check());

@@ -36,7 +36,8 @@ void cyc_ring_sums_destroy(cyc_ring_sums **s)
 }
 
 cyc_status cyc_ring_pass_create(cyc_ring_pass **out, cyc_backend *be, const cyc_box *box,
-                                const cyc_reference *reference, double k_min_A, bool has_stretch)
+                                const cyc_reference *reference, double k_min_A, bool has_stretch,
+                                int64_t most_particles)
 {
 	cyc_status st = CYC_OK;
 	cyc_ring_pass *p = NULL;
@@ -48,7 +49,7 @@ cyc_status cyc_ring_pass_create(cyc_ring_pass **out, cyc_backend *be, const cyc_
 	p->k_min_index = s * box->pixel_size_A / k_min_A;
 	p->crop_power = cyc_circle_crop_power(box->window.box_px);
 	CYC_TRY(cyc_prediction_pass_create(&p->predict, be, box, reference, 0, true,
-	                                   has_stretch ? 2 * plane * sizeof(cyc_cfloat) : 0));
+	                                   has_stretch ? 2 * plane * sizeof(cyc_cfloat) : 0, most_particles));
 	size_t n = (size_t)p->predict->batch->capacity;
 	if (has_stretch) {
 		CYC_TRY(cyc_buffer_create(&p->plus, be, n * plane, sizeof(cyc_cfloat)));

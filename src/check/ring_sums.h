@@ -54,10 +54,13 @@ static inline float *cyc_ring_sums_of(const cyc_ring_sums *s, int32_t i_particle
 
 /** Work memory of the pass; one at a time per backend. */
 typedef struct cyc_ring_pass cyc_ring_pass;
-/** @param[in] has_stretch  also the sums for the size of the particles: twice the time */
+/**
+ * @param[in] has_stretch  also the sums for the size of the particles: twice the time
+ * @param[in] most_particles  of a tilt series; 0: not known
+ */
 CYC_MUST_CHECK cyc_status cyc_ring_pass_create(cyc_ring_pass **out, cyc_backend *be, const cyc_box *box,
                                                const cyc_reference *reference, double k_min_A,
-                                               bool has_stretch);
+                                               bool has_stretch, int64_t most_particles);
 void cyc_ring_pass_destroy(cyc_ring_pass **p);
 /**
  * Read all images of a series; opens it. Tilts of scale 0 are left out.

@@ -214,8 +214,13 @@ static cyc_status prepare(job *j)
 	CYC_TRY(cyc_ctf_support_create(&j->support, o->box_px, k_min, j->reference->radius, 1 / length_A));
 	double wavelength_A = cyc_electron_wavelength_A(j->in.tomograms->series[j->in.first_series].voltage_kV);
 	CYC_TRY(cyc_ctf_model_create(&j->model, j->support, wavelength_A, o->defocus_range_A));
-	const cyc_ctf_pass_options pass = { o->cutoff_frac,      o->common_noise, wants_aberrations(o),
-		                                o->do_magnification, k_min,           o->images };
+	const cyc_ctf_pass_options pass = { .cutoff_frac = o->cutoff_frac,
+		                                .common_noise = o->common_noise,
+		                                .has_parts = wants_aberrations(o),
+		                                .has_magnification = o->do_magnification,
+		                                .k_min_index = k_min,
+		                                .images = o->images,
+		                                .most_particles = cyc_particle_set_most(j->in.particles) };
 	CYC_TRY(cyc_ctf_pass_create(&j->pass, j->be, &j->in.box, j->reference, &pass));
 	if (o->do_magnification)
 		CYC_TRY(cyc_alloc(&j->stretch, 2 * (size_t)j->in.particles->n_optics, sizeof *j->stretch));

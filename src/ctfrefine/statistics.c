@@ -84,9 +84,9 @@ cyc_status cyc_ctf_pass_create(cyc_ctf_pass **out, cyc_backend *be, const cyc_bo
 	CYC_TRY(cyc_alloc(&p, 1, sizeof *p));
 	p->common_noise = o->common_noise;
 	p->has_parts = o->has_parts;
-	CYC_TRY(cyc_prediction_pass_create(&p->predict, be, box, reference, o->cutoff_frac, true,
-	                                   o->has_magnification ? cyc_magnification_bytes(box->window.box_binned)
-	                                                        : 0));
+	CYC_TRY(cyc_prediction_pass_create(
+		&p->predict, be, box, reference, o->cutoff_frac, true,
+		o->has_magnification ? cyc_magnification_bytes(box->window.box_binned) : 0, o->most_particles));
 	p->predict->image.cache = o->images;
 	p->predict->image.reads_ahead = true;
 	p->predict->weighs_partial = true;

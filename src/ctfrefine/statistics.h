@@ -61,6 +61,7 @@ typedef struct {
 	bool has_magnification;         /**< also collect the sums for it */
 	double k_min_index;             /**< of that */
 	struct cyc_image_cache *images; /**< images kept from another reading, or NULL. Borrowed */
+	int64_t most_particles;         /**< of a tilt series; 0: not known */
 } cyc_ctf_pass_options;
 /** Work memory of the pass; one at a time per backend. */
 typedef struct cyc_ctf_pass cyc_ctf_pass;

@@ -6,14 +6,11 @@
 #include <math.h>
 #include <string.h>
 
-/* Particles of one pass: their images or sums stay in memory until they are written. Sums are larger, and few
- * of them would mean many passes. */
-static const double STACKS_PASS_BYTES = 512e6, VOLUMES_PASS_BYTES = 2e9;
+/* Particles of one pass: their images or sums stay in memory until they are written. Few of them mean many
+ * passes, each of which reads and mends all images of the tilt series. */
+static const double PASS_BYTES = 2e9;
 /* And no more than a third of what there is: the results do not depend on it. */
-static double pass_bytes(const cyc_extract_job *j)
-{
-	return fmin(j->o->stacks ? STACKS_PASS_BYTES : VOLUMES_PASS_BYTES, j->available_bytes / 3);
-}
+static double pass_bytes(const cyc_extract_job *j) { return fmin(PASS_BYTES, j->available_bytes / 3); }
 
 struct cyc_extract_work {
 	cyc_backend *be;
@@ -87,7 +84,7 @@ static void largest_pass(double *bytes, int64_t *n, const cyc_extract_job *j)
 /* Images of a batch, where a pass has at most so many particles. */
 static int32_t batch_capacity(const cyc_extract_job *j, int64_t most)
 {
-	int32_t n = cyc_tilt_batch_capacity(bytes_per_image(j));
+	int32_t n = cyc_tilt_batch_capacity(bytes_per_image(j), most);
 	return most < n ? (int32_t)(most > 1 ? most : 1) : n;
 }
 

@@ -24,6 +24,7 @@ typedef struct {
 	/** NULL, or two sums of what is beyond the radius of `sums`, by half-set: the slots are then as many of
 	 * one half-set as of the other, one after the other. Borrowed. */
 	cyc_sums *rest;
+	int64_t most_particles; /**< of a tilt series; 0: not known */
 	const int8_t *slot; /**< sum of each particle of the set, -1: none (it is left out); NULL: its half-set */
 } cyc_accumulator_sums;
 /** Work memory of adding particle images to sums; one at a time per backend. */

@@ -8,7 +8,7 @@ double cyc_accumulator_work_bytes(const cyc_project_size *p, int32_t s, int32_t 
                                   int n_threads)
 {
 	double plane = (double)cyc_half_count2(s), packed = 4.0 * (double)cyc_packed_count(s);
-	int32_t n = cyc_tilt_batch_capacity((size_t)(12 * plane + packed));
+	int32_t n = cyc_tilt_batch_capacity((size_t)(12 * plane + packed), p->most_particles);
 	double crop = crops_images ? n * 4.0 * s * s + 24 * plane : 0;
 	/* Room for more slices than there are is never written to. */
 	double waiting = fmin(cyc_accumulator_waiting(s, n), p->n_images);

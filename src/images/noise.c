@@ -1,4 +1,5 @@
-#include "cyclotomo/array.h"
+#include "images/noise.h"
+
 #include "cyclotomo/images.h"
 
 #include <math.h>
@@ -7,19 +8,23 @@
 typedef struct {
 	const float *image;
 	int32_t nx, ny, box, n_across, n_down;
-	cyc_fft2_band *fft;
+	const cyc_fft2_band *fft;
 	float *tiles;    /* n_threads x box x box */
 	cyc_cfloat *fts; /* n_threads x box x (box/2 + 1) */
-	float *power;    /* rows of tiles x box x (box/2 + 1): kept apart so that the sum over tiles has a fixed
-	                    order */
+	float *power;    /* of each tile box x (box/2 + 1): kept apart so that sums have a fixed order */
 } tiling;
 
-CYC_SIMD static void add_power(float *power, const cyc_cfloat *ft, size_t n)
+CYC_SIMD static void power_of(float *power, const cyc_cfloat *ft, size_t n)
 {
 	for (size_t i = 0; i < n; i++) {
 		float re = crealf(ft[i]), im = cimagf(ft[i]);
-		power[i] += re * re + im * im;
+		power[i] = re * re + im * im;
 	}
+}
+
+CYC_SIMD static void add(float *sum, const float *power, size_t n)
+{
+	for (size_t i = 0; i < n; i++) sum[i] += power[i];
 }
 
 /*
@@ -40,30 +45,41 @@ static size_t tile_start(int32_t i, int32_t n_tiles, int32_t n, int32_t box)
 	return (size_t)((int64_t)i * (n - box) / (n_tiles - 1));
 }
 
-/* One row of tiles. */
-static cyc_status tile_row_task(void *arg, int64_t row, int i_thread)
+static cyc_status tile_task(void *arg, int64_t i, int i_thread)
 {
 	const tiling *t = arg;
-	size_t box = (size_t)t->box, half = box / 2 + 1, y0 = tile_start((int32_t)row, t->n_down, t->ny, t->box);
+	size_t box = (size_t)t->box, half = box / 2 + 1,
+		   x0 = tile_start((int32_t)i % t->n_across, t->n_across, t->nx, t->box),
+		   y0 = tile_start((int32_t)i / t->n_across, t->n_down, t->ny, t->box);
 	float *tile = t->tiles + (size_t)i_thread * box * box;
 	cyc_cfloat *ft = t->fts + (size_t)i_thread * box * half;
-	for (int32_t i = 0; i < t->n_across; i++) {
-		size_t x0 = tile_start(i, t->n_across, t->nx, t->box);
-		for (size_t y = 0; y < box; y++)
-			memcpy(tile + y * box, t->image + (y0 + y) * (size_t)t->nx + x0, box * sizeof *tile);
-		cyc_fft2_band_forward(ft, t->fft, tile);
-		add_power(t->power + (size_t)row * box * half, ft, box * half);
+	for (size_t y = 0; y < box; y++)
+		memcpy(tile + y * box, t->image + (y0 + y) * (size_t)t->nx + x0, box * sizeof *tile);
+	cyc_fft2_band_forward(ft, t->fft, tile);
+	power_of(t->power + (size_t)i * box * half, ft, box * half);
+	return CYC_OK;
+}
+
+/* Row y of the planes: of each row of tiles the sum, in the plane of its first tile. */
+static cyc_status sum_task(void *arg, int64_t y, int i_thread)
+{
+	(void)i_thread;
+	const tiling *t = arg;
+	size_t box = (size_t)t->box, half = box / 2 + 1;
+	for (int32_t j = 0; j < t->n_down; j++) {
+		float *first = t->power + ((size_t)j * (size_t)t->n_across * box + (size_t)y) * half;
+		for (int32_t i = 1; i < t->n_across; i++) add(first, first + (size_t)i * box * half, half);
 	}
 	return CYC_OK;
 }
 
-/* Mean over directions of the planes' sum, split linearly between neighbouring shells. */
-static cyc_status radial_mean(double *power, const float *planes, int32_t n_planes, int32_t n_tiles,
-                              int32_t box)
+/* Mean over directions of the sum of the rows of tiles, split linearly between neighbouring shells. */
+static cyc_status radial_mean(double *power, const tiling *t)
 {
 	cyc_status st = CYC_OK;
 	double *weight = NULL;
-	size_t n = (size_t)box, half = n / 2 + 1;
+	size_t n = (size_t)t->box, half = n / 2 + 1, distance = (size_t)t->n_across * n * half;
+	int32_t n_tiles = t->n_across * t->n_down;
 	CYC_TRY(cyc_alloc(&weight, half, sizeof *weight));
 	memset(power, 0, half * sizeof *power);
 	for (size_t y = 0; y < n; y++)
@@ -72,7 +88,8 @@ static cyc_status radial_mean(double *power, const float *planes, int32_t n_plan
 				   sum = 0;
 			size_t shell = (size_t)r;
 			if (shell >= half) continue;
-			for (int32_t i = 0; i < n_planes; i++) sum += (double)planes[((size_t)i * n + y) * half + x];
+			for (int32_t i = 0; i < t->n_down; i++)
+				sum += (double)t->power[(size_t)i * distance + y * half + x];
 			double f = r - (double)shell;
 			power[shell] += (1 - f) * sum;
 			weight[shell] += 1 - f;
@@ -87,38 +104,59 @@ done:
 	return st;
 }
 
-cyc_status cyc_noise_spectrum(double *power, const float *image, int32_t nx, int32_t ny, int32_t box,
-                              int n_threads)
+cyc_status cyc_noise_spectrum_planned(double *power, const cyc_fft2_band *plan, const float *image,
+                                      int32_t nx, int32_t ny, int32_t box, int n_threads)
 {
 	cyc_status st = CYC_OK;
-	tiling t = { .image = image, .nx = nx, .ny = ny, .box = box };
+	tiling t = { .image = image, .nx = nx, .ny = ny, .box = box, .fft = plan };
 	size_t n = (size_t)box, half = n / 2 + 1;
-	CYC_CHECK(box > 1 && box % 2 == 0, CYC_E_SHAPE, "the box must be even and positive, got %d px", box);
 	CYC_CHECK(nx >= box && ny >= box, CYC_E_SHAPE,
 	          "a box of %d px does not fit into a tilt image of %d x %d px", box, nx, ny);
 	t.n_across = n_tiles_along(nx, box);
 	t.n_down = n_tiles_along(ny, box);
-	n_threads = cyc_n_workers(t.n_down, n_threads);
-	CYC_TRY(cyc_fft2_band_create(&t.fft, box, box, (int32_t)half, 0, box));
-	CYC_TRY(cyc_alloc(&t.tiles, (size_t)n_threads * n * n, sizeof *t.tiles));
-	CYC_TRY(cyc_alloc(&t.fts, (size_t)n_threads * n * half, sizeof *t.fts));
-	CYC_TRY(cyc_alloc(&t.power, (size_t)t.n_down * n * half, sizeof *t.power));
-	CYC_TRY(cyc_parallel_for(t.n_down, n_threads, tile_row_task, &t));
-	CYC_TRY(radial_mean(power, t.power, t.n_down, t.n_across * t.n_down, box));
+	int32_t n_tiles = t.n_across * t.n_down;
+	size_t n_workers = (size_t)cyc_n_workers(n_tiles, n_threads);
+	CYC_TRY(cyc_alloc(&t.tiles, n_workers * n * n, sizeof *t.tiles));
+	CYC_TRY(cyc_alloc(&t.fts, n_workers * n * half, sizeof *t.fts));
+	CYC_TRY(cyc_alloc(&t.power, (size_t)n_tiles * n * half, sizeof *t.power));
+	CYC_TRY(cyc_parallel_for(n_tiles, n_threads, tile_task, &t));
+	CYC_TRY(cyc_parallel_for(box, n_threads, sum_task, &t));
+	CYC_TRY(radial_mean(power, &t));
 done:
-	cyc_fft2_band_destroy(&t.fft);
 	cyc_free(t.tiles);
 	cyc_free(t.fts);
 	cyc_free(t.power);
 	return st;
 }
 
-double cyc_noise_spectrum_bytes(int32_t ny, int32_t box, int n_threads)
+cyc_status cyc_noise_plan_create(cyc_fft2_band **out, int32_t box)
+{
+	cyc_status st = CYC_OK;
+	*out = NULL;
+	CYC_CHECK(box > 1 && box % 2 == 0, CYC_E_SHAPE, "the box must be even and positive, got %d px", box);
+	CYC_TRY(cyc_fft2_band_create(out, box, box, box / 2 + 1, 0, box));
+done:
+	return st;
+}
+
+cyc_status cyc_noise_spectrum(double *power, const float *image, int32_t nx, int32_t ny, int32_t box,
+                              int n_threads)
+{
+	cyc_status st = CYC_OK;
+	cyc_fft2_band *plan = NULL;
+	CYC_TRY(cyc_noise_plan_create(&plan, box));
+	CYC_TRY(cyc_noise_spectrum_planned(power, plan, image, nx, ny, box, n_threads));
+done:
+	cyc_fft2_band_destroy(&plan);
+	return st;
+}
+
+double cyc_noise_spectrum_bytes(int32_t nx, int32_t ny, int32_t box, int n_threads)
 {
 	double area = (double)box * box;
-	int32_t n_down = ny >= box ? n_tiles_along(ny, box) : 1;
-	/* Power of each row of tiles; of each thread a tile and its transform. */
-	return 2 * area * n_down + cyc_n_workers(n_down, n_threads) * 8 * area;
+	int32_t n_tiles = (nx >= box ? n_tiles_along(nx, box) : 1) * (ny >= box ? n_tiles_along(ny, box) : 1);
+	/* Power of each tile; of each thread a tile and its transform. */
+	return 2 * area * n_tiles + cyc_n_workers(n_tiles, n_threads) * 8 * area;
 }
 
 double cyc_radial_at(const double *shells, int32_t n_shells, double r)

@@ -41,10 +41,15 @@ typedef struct {
 } cyc_tilt_batch;
 CYC_MUST_CHECK cyc_status cyc_tilt_batch_create(cyc_tilt_batch **out, int32_t capacity);
 void cyc_tilt_batch_destroy(cyc_tilt_batch **b);
-/** Batch size for which n_bytes_per_particle of work memory stay within about 64 MB. */
-int32_t cyc_tilt_batch_capacity(size_t n_bytes_per_particle);
+/**
+ * Batch size for which n_bytes_per_particle of work memory stay within about 512 MB: all that a batch may
+ * have at a box of 512 px, so that many threads have work there, too. Of the number of threads it is
+ * independent, since the scale of sums is taken from the first batch.
+ * @param[in] most_particles  of a tilt series; 0: not known
+ */
+int32_t cyc_tilt_batch_capacity(size_t n_bytes_per_particle, int64_t most_particles);
 /** The most that it ever is. */
-enum { CYC_TILT_BATCH_MOST = 128 };
+enum { CYC_TILT_BATCH_MOST = 512 };
 
 /** Particles of one optics group in one tilt image. Borrows all. */
 typedef struct {

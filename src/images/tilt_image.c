@@ -1,4 +1,5 @@
 #include "images/tilt_image.h"
+#include "images/noise.h"
 
 #include "cyclotomo/ranks.h"
 
@@ -146,7 +147,7 @@ static void tell_image(const cyc_tilt_series *ts, int32_t i_tilt, const cyc_read
 
 int cyc_n_readers(int n_threads)
 {
-	enum { THREADS_OF_READER = 12 };
+	enum { THREADS_OF_READER = 4 };
 	int n = n_threads > 1 ? 1 + n_threads / THREADS_OF_READER : 0;
 	return n < CYC_MOST_READERS ? n : CYC_MOST_READERS;
 }
@@ -254,12 +255,24 @@ void cyc_tilt_image_deinit(cyc_tilt_image *t)
 {
 	for (int k = 0; k < CYC_MOST_READERS; k++) cyc_read_ahead_destroy(&t->ahead[k]);
 	cyc_buffer_destroy(&t->device);
+	cyc_fft2_band_destroy(&t->noise_plan);
 	cyc_free(t->loaded.pixels);
 	t->loaded = (cyc_ready_image){ 0 };
 }
 
-cyc_status cyc_tilt_image_noise(double *power, const cyc_tilt_image *t, const cyc_tilt_series *ts,
-                                int32_t box, int n_threads)
+static cyc_status plan_noise(cyc_tilt_image *t, int32_t box)
+{
+	cyc_status st = CYC_OK;
+	if (t->noise_plan && t->noise_box == box) return CYC_OK;
+	cyc_fft2_band_destroy(&t->noise_plan);
+	CYC_TRY(cyc_noise_plan_create(&t->noise_plan, box));
+	t->noise_box = box;
+done:
+	return st;
+}
+
+cyc_status cyc_tilt_image_noise(double *power, cyc_tilt_image *t, const cyc_tilt_series *ts, int32_t box,
+                                int n_threads)
 {
 	cyc_status st = CYC_OK;
 	const cyc_known_key key = cyc_known_part(t->loaded.known, CYC_KNOWN_NOISE, box);
@@ -269,7 +282,9 @@ cyc_status cyc_tilt_image_noise(double *power, const cyc_tilt_image *t, const cy
 	if (known && n_bytes == wanted) {
 		memcpy(power, known, wanted);
 	} else {
-		CYC_TRY(cyc_noise_spectrum(power, t->loaded.pixels, ts->image_nx, ts->image_ny, box, n_threads));
+		CYC_TRY(plan_noise(t, box));
+		CYC_TRY(cyc_noise_spectrum_planned(power, t->noise_plan, t->loaded.pixels, ts->image_nx, ts->image_ny,
+		                                   box, n_threads));
 		CYC_TRY(cyc_known_keep(key, power, wanted));
 	}
 done:
@@ -280,7 +295,7 @@ done:
 double cyc_image_bytes(int32_t nx, int32_t ny, int32_t window_px, int n_threads)
 {
 	double image = 4.0 * nx * ny, mending = 0.5 * image,
-		   noise = cyc_noise_spectrum_bytes(ny, window_px, n_threads);
+		   noise = cyc_noise_spectrum_bytes(nx, ny, window_px, n_threads);
 	/* With several threads the next ones are read while this one is worked on. */
 	return image +
 	       (n_threads > 1 ? cyc_n_readers(n_threads) * (image + mending) + noise : fmax(mending, noise));

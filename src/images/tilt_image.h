@@ -26,6 +26,8 @@ typedef struct {
 	const cyc_tilt_series *next; /**< read after the present one: its first images are read ahead, too, behind
 	                                the last ones of this; NULL: none. Borrowed while images are loaded */
 	struct cyc_read_ahead *ahead[CYC_MOST_READERS]; /**< NULL: not used so far */
+	cyc_fft2_band *noise_plan;                      /**< of the last noise spectrum, and its box */
+	int32_t noise_box;
 } cyc_tilt_image;
 /**
  * Read row i_tilt of an open series. Pixels that are no data are replaced by noise unless the series says
@@ -45,8 +47,8 @@ const cyc_tilt_series *cyc_tilt_series_after(const cyc_tomogram_set *tomograms, 
                                              const bool *is_own, int32_t i);
 /** Noise spectrum of the image just loaded, box/2 + 1 shells; kept for those who read the image again.
  * (T1.10) */
-CYC_MUST_CHECK cyc_status cyc_tilt_image_noise(double *power, const cyc_tilt_image *t,
-                                               const cyc_tilt_series *ts, int32_t box, int n_threads);
+CYC_MUST_CHECK cyc_status cyc_tilt_image_noise(double *power, cyc_tilt_image *t, const cyc_tilt_series *ts,
+                                               int32_t box, int n_threads);
 
 /** Bytes of the host for a tilt image in work, with those that are read ahead, and for its noise spectrum. */
 double cyc_image_bytes(int32_t nx, int32_t ny, int32_t window_px, int n_threads);

@@ -148,17 +148,34 @@ static tilt_shape shape_of_tilt(const cyc_alignment *a, int32_t f)
 	return t;
 }
 
+typedef struct {
+	const cyc_alignment *a;
+	tilt_shape *of_tilts;
+} shape_work;
+
+static cyc_status tilt_shape_task(void *arg, int64_t f, int i_thread)
+{
+	(void)i_thread;
+	const shape_work *w = arg;
+	w->of_tilts[f] = shape_of_tilt(w->a, (int32_t)f);
+	return CYC_OK;
+}
+
 /*
  * The precision of positions is the curvature of the maps at their maxima. It differs from that expected from
  * reference and agreement: a reference blurred by the errors now being corrected is too weak at high
  * frequency, more so at low dose. The ratio is modelled as linear in dose, fitted to all tilts. Slopes
  * scatter more than expected from noise if images show more than noise and the particle.
  */
-static void learn_shape(cyc_alignment *a)
+static cyc_status learn_shape(cyc_alignment *a)
 {
+	cyc_status st = CYC_OK;
+	shape_work work = { .a = a };
 	double n = 0, slope2 = 0, expected = 0, w = 0, wx = 0, wy = 0, wxx = 0, wxy = 0;
+	CYC_TRY(cyc_alloc(&work.of_tilts, (size_t)a->n_tilts, sizeof *work.of_tilts));
+	CYC_TRY(cyc_parallel_for(a->n_tilts, a->n_threads, tilt_shape_task, &work));
 	for (int32_t f = 0; f < a->n_tilts; f++) {
-		tilt_shape t = shape_of_tilt(a, f);
+		tilt_shape t = work.of_tilts[f];
 		double r = a->tilt_strength[f], x = a->ts->tilts[f].pre_exposure_e_per_A2,
 			   weight = r * r * t.expected;
 		n += t.n;
@@ -174,7 +191,7 @@ static void learn_shape(cyc_alignment *a)
 	}
 	double n_fitted = 3.0 * a->n_particles + CYC_PER_TILT * (double)a->n_tilts, mean = w > 0 ? wy / w : 0,
 		   spread = w * wxx - wx * wx;
-	if (!(mean > 1 / MOST_RATIO && mean < MOST_RATIO && n > 2 * n_fitted)) return;
+	if (!(mean > 1 / MOST_RATIO && mean < MOST_RATIO && n > 2 * n_fitted)) goto done;
 	double slope = spread > 1e-9 * w * wxx ? (w * wxy - wx * wy) / spread : 0;
 	for (int32_t f = 0; f < a->n_tilts; f++)
 		a->sharpness[f] =
@@ -182,32 +199,58 @@ static void learn_shape(cyc_alignment *a)
 		         mean * MOST_RATIO);
 	a->dispersion = fmax(slope2 / expected / (1 - n_fitted / n), 1);
 	a->amplitude = a->agreement / a->dispersion;
+done:
+	cyc_free(work.of_tilts);
+	return st;
+}
+
+/* What the particles say of the strengths, each by itself. */
+typedef struct {
+	cyc_alignment *a;
+	double *of_particles; /* n_particles x {numerator, denominator} x n_tilts */
+	double *c, *q;        /* n_particles: their sums over tilts */
+} strengths_work;
+
+static cyc_status particle_strength_task(void *arg, int64_t p, int i_thread)
+{
+	(void)i_thread;
+	const strengths_work *w = arg;
+	cyc_alignment *a = w->a;
+	size_t T = (size_t)a->n_tilts;
+	double *of_particle = w->of_particles + (size_t)p * 2 * T, c = 0, q = 0;
+	if (a->left_out && a->left_out[p]) return CYC_OK;
+	for (size_t f = 0; f < T; f++) {
+		if (!cyc_pair_is_seen(a, (int32_t)p, (int32_t)f)) continue;
+		pair_agreement(&of_particle[f], &of_particle[T + f], a, (int32_t)p, (int32_t)f);
+		c += a->tilt_strength[f] * of_particle[f];
+		q += cyc_square(a->tilt_strength[f]) * of_particle[T + f];
+	}
+	/* A particle that agrees five times less than its peers is a neighbour, an aggregate or empty ice. */
+	double strength = q > 0 ? c / q : 0, least = 0.2 * a->agreement;
+	a->particle_weight[p] = strength >= least ? 1 : strength > 0 ? strength / least : 0;
+	w->c[p] = c;
+	w->q[p] = q;
+	return CYC_OK;
 }
 
 cyc_status cyc_alignment_learn_strengths(cyc_alignment *a, bool is_settled)
 {
 	cyc_status st = CYC_OK;
-	size_t T = (size_t)a->n_tilts;
-	double cross = 0, power = 0, *of_tilts = NULL, *of_particle = NULL;
+	size_t T = (size_t)a->n_tilts, P = (size_t)a->n_particles;
+	double cross = 0, power = 0, *of_tilts = NULL;
+	strengths_work w = { .a = a };
 	if (a->is_unweighted) return CYC_OK;
 	CYC_TRY(cyc_alloc(&of_tilts, 2 * T, sizeof *of_tilts));
-	CYC_TRY(cyc_alloc(&of_particle, 2 * T, sizeof *of_particle));
-	for (int32_t p = 0; p < a->n_particles; p++) {
-		double c = 0, q = 0;
+	CYC_TRY(cyc_alloc(&w.of_particles, P * 2 * T, sizeof *w.of_particles));
+	CYC_TRY(cyc_alloc(&w.c, P, sizeof *w.c));
+	CYC_TRY(cyc_alloc(&w.q, P, sizeof *w.q));
+	CYC_TRY(cyc_parallel_for(a->n_particles, a->n_threads, particle_strength_task, &w));
+	for (size_t p = 0; p < P; p++) {
 		if (a->left_out && a->left_out[p]) continue;
-		memset(of_particle, 0, 2 * T * sizeof *of_particle);
-		for (size_t f = 0; f < T; f++) {
-			if (!cyc_pair_is_seen(a, p, (int32_t)f)) continue;
-			pair_agreement(&of_particle[f], &of_particle[T + f], a, p, (int32_t)f);
-			c += a->tilt_strength[f] * of_particle[f];
-			q += cyc_square(a->tilt_strength[f]) * of_particle[T + f];
-		}
-		/* A particle that agrees five times less than its peers is a neighbour, an aggregate or empty ice. */
-		double strength = q > 0 ? c / q : 0, least = 0.2 * a->agreement;
-		a->particle_weight[p] = strength >= least ? 1 : strength > 0 ? strength / least : 0;
-		cross += a->particle_weight[p] * c;
-		power += a->particle_weight[p] * q;
-		for (size_t i = 0; i < 2 * T; i++) of_tilts[i] += a->particle_weight[p] * of_particle[i];
+		cross += a->particle_weight[p] * w.c[p];
+		power += a->particle_weight[p] * w.q[p];
+		for (size_t i = 0; i < 2 * T; i++)
+			of_tilts[i] += a->particle_weight[p] * w.of_particles[p * 2 * T + i];
 	}
 	if (!(power > 0 && cross > 0)) goto done;
 	a->agreement = cross / power;
@@ -215,9 +258,11 @@ cyc_status cyc_alignment_learn_strengths(cyc_alignment *a, bool is_settled)
 	a->amplitude = a->agreement;
 	a->dispersion = 1;
 	for (size_t f = 0; f < T; f++) a->sharpness[f] = 1;
-	if (is_settled) learn_shape(a);
+	if (is_settled) CYC_TRY(learn_shape(a));
 done:
 	cyc_free(of_tilts);
-	cyc_free(of_particle);
+	cyc_free(w.of_particles);
+	cyc_free(w.c);
+	cyc_free(w.q);
 	return st;
 }

@@ -49,7 +49,7 @@ cyc_status cyc_evidence_pass_create(cyc_evidence_pass **out, cyc_backend *be, co
 	p->grid = cyc_evidence_grid(o->range_px, s, reference->radius);
 	size_t map = (size_t)p->grid.n * (size_t)p->grid.n;
 	CYC_TRY(cyc_prediction_pass_create(&p->predict, be, box, reference, o->cutoff_frac, false,
-	                                   map * sizeof(float)));
+	                                   map * sizeof(float), o->most_particles));
 	size_t n = (size_t)p->predict->batch->capacity;
 	CYC_TRY(cyc_buffer_create(&p->weight, be, plane, sizeof(float)));
 	CYC_TRY(cyc_buffer_create(&p->self, be, plane, sizeof(float)));

@@ -25,6 +25,7 @@ typedef struct cyc_evidence_pass cyc_evidence_pass;
 typedef struct {
 	double range_px, k_min_index, cutoff_frac;
 	bool keep_self_correlation;
+	int64_t most_particles;        /**< of a tilt series; 0: not known */
 	int32_t first_tilt, last_tilt; /**< chronological; others are not used. last < 0: to the end */
 	bool has_relion5_weights; /**< those of RELION 5.0.1: half of the band along x, one noise spectrum per
 	                             series, no Wiener factor */

@@ -165,6 +165,7 @@ static cyc_status prepare(job *j)
 		                             .k_min_index = o->k_min_A > 0 ? length_A / o->k_min_A : 0,
 		                             .cutoff_frac = o->cutoff_frac,
 		                             .keep_self_correlation = o->keep_self_correlation || o->compat_relion5,
+		                             .most_particles = cyc_particle_set_most(j->in.particles),
 		                             .first_tilt = o->first_tilt,
 		                             .last_tilt = o->last_tilt,
 		                             .has_relion5_weights = o->compat_relion5 };

@@ -279,6 +279,16 @@ int32_t cyc_particle_set_first_series(const cyc_particle_set *s)
 	return i;
 }
 
+int64_t cyc_particle_set_most(const cyc_particle_set *s)
+{
+	int64_t most = 0;
+	for (int32_t i = 0; i < s->n_series; i++) {
+		int64_t n = s->series_first[i + 1] - s->series_first[i];
+		if (n > most) most = n;
+	}
+	return most;
+}
+
 cyc_status cyc_particle_set_require_halves(const cyc_particle_set *s)
 {
 	cyc_status st = CYC_OK;

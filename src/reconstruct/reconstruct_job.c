@@ -518,7 +518,8 @@ cyc_status cyc_reconstruct_run(cyc_reconstruct_result *result, const cyc_reconst
 	CYC_TRY(cyc_backend_open(&j.be, o->backend, o->n_threads));
 	int32_t s = j.box.window.box_binned;
 	CYC_TRY(cyc_sums_create(&j.sums, j.be, s, s / 2, -1, 2));
-	const cyc_accumulator_sums sums = { .sums = j.sums };
+	const cyc_accumulator_sums sums = { .sums = j.sums,
+		                                .most_particles = cyc_particle_set_most(j.particles) };
 	const cyc_accumulator_options images = image_options(o);
 	CYC_TRY(cyc_accumulator_create(&j.accumulator, j.be, &j.box, &images, &sums));
 	CYC_TRY(insert_all(&j));

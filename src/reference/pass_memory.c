@@ -13,7 +13,7 @@ double cyc_prediction_pass_bytes(const cyc_project_size *p, int32_t window_px, b
                                  double more_bytes, int n_threads)
 {
 	double plane = (double)cyc_half_count2(window_px), each = plane * (has_quadrature ? 24 : 20) + more_bytes;
-	double n = cyc_tilt_batch_capacity((size_t)each), batch = n * more_bytes;
+	double n = cyc_tilt_batch_capacity((size_t)each, p->most_particles), batch = n * more_bytes;
 	/* Windows and predictions, CTFs and their quadratures: of large arrays the pages that particles are
 	 * written to. */
 	const double array[] = { 8, 8, 4, has_quadrature ? 4 : 0 }, page = 2 << 20;

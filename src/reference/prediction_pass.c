@@ -4,7 +4,7 @@
 
 cyc_status cyc_prediction_pass_create(cyc_prediction_pass **out, cyc_backend *be, const cyc_box *box,
                                       const cyc_reference *reference, double cutoff_frac, bool has_quadrature,
-                                      size_t more_bytes)
+                                      size_t more_bytes, int64_t most_particles)
 {
 	cyc_status st = CYC_OK;
 	cyc_prediction_pass *p = NULL;
@@ -17,7 +17,8 @@ cyc_status cyc_prediction_pass_create(cyc_prediction_pass **out, cyc_backend *be
 	p->reference = reference;
 	p->cutoff_frac = cutoff_frac;
 	int32_t capacity = cyc_tilt_batch_capacity(
-		plane * (2 * sizeof(cyc_cfloat) + (has_quadrature ? 2 : 1) * sizeof(float)) + more_bytes);
+		plane * (2 * sizeof(cyc_cfloat) + (has_quadrature ? 2 : 1) * sizeof(float)) + more_bytes,
+		most_particles);
 	size_t n = (size_t)capacity;
 	CYC_TRY(cyc_buffer_create(&p->ft, be, n * plane, sizeof(cyc_cfloat)));
 	CYC_TRY(cyc_buffer_create(&p->prediction, be, n * plane, sizeof(cyc_cfloat)));

@@ -40,11 +40,12 @@ typedef struct {
  * @param[in] has_quadrature also the CTF's quadrature
  * @param[in] more_bytes     memory per particle that the caller's own buffers take: they count for the batch
  * size
+ * @param[in] most_particles of a tilt series; 0: not known
  */
 CYC_MUST_CHECK cyc_status cyc_prediction_pass_create(cyc_prediction_pass **out, cyc_backend *be,
                                                      const cyc_box *box, const cyc_reference *reference,
                                                      double cutoff_frac, bool has_quadrature,
-                                                     size_t more_bytes);
+                                                     size_t more_bytes, int64_t most_particles);
 void cyc_prediction_pass_destroy(cyc_prediction_pass **p);
 /** Bytes of a pass, with the image that it reads and the scratch of the operations on it. */
 double cyc_prediction_pass_bytes(const cyc_project_size *project, int32_t window_px, bool has_quadrature,

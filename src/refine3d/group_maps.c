@@ -231,7 +231,9 @@ cyc_status cyc_group_maps_insert(cyc_group_maps *g, cyc_tomogram_set *tomograms,
 	for (int64_t i = 0; i < set->n; i++) slot[i] = (int8_t)((set->particles[i].half > 0) * K + g->group[i]);
 	CYC_TRY(cyc_sums_clear(g->sums));
 	if (inner < g->s / 2) CYC_TRY(cyc_sums_create(&rest, g->spec->be, g->s, g->s / 2, inner, 2));
-	const cyc_accumulator_sums sums = { .sums = g->sums, .rest = rest, .slot = slot };
+	const cyc_accumulator_sums sums = {
+		.sums = g->sums, .rest = rest, .slot = slot, .most_particles = cyc_particle_set_most(set)
+	};
 	CYC_TRY(cyc_half_maps_insert(tomograms, set, root, g->spec, &sums));
 	for (int32_t h = 0; h < 2; h++) {
 		if (cyc_ranks_maker(h) != cyc_rank()) continue;

@@ -192,7 +192,9 @@ cyc_status cyc_half_maps_reconstruct(cyc_half_maps **out, cyc_tomogram_set *tomo
 	*out = NULL;
 	CYC_TRY(cyc_alloc(&m, 1, sizeof *m));
 	CYC_TRY(cyc_sums_create(&sums, spec->be, s, s / 2, -1, 2));
-	CYC_TRY(cyc_half_maps_insert(tomograms, set, root, spec, &(cyc_accumulator_sums){ .sums = sums }));
+	CYC_TRY(cyc_half_maps_insert(
+		tomograms, set, root, spec,
+		&(cyc_accumulator_sums){ .sums = sums, .most_particles = cyc_particle_set_most(set) }));
 	CYC_TRY(cyc_fourier_ops(&ops, &n_ops, spec->symmetry, 1, 0, 0, spec->box->pixel_size_A));
 	CYC_TRY(cyc_sums_to_halves(half, sums, ops, n_ops));
 	cyc_sums_destroy(&sums);

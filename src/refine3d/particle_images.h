@@ -85,6 +85,7 @@ typedef struct {
 	double particle_radius_px; /**< everything outside this is masked */
 	double cutoff_frac;
 	double map_margin_px;     /**< images whose particle is farther inside are in the maps */
+	int64_t most_particles;   /**< of a tilt series; 0: not known */
 	bool only_visible_frames; /**< tilts in the particle's stack by rlnTomoVisibleFrames */
 	/** Not the likelihood of (T8.1): noise per optics group, n_optics x (s/2 + 1) sigma^2 of RELION's files;
 	 * NULL: per tilt. (T8.4) */

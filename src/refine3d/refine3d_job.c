@@ -591,6 +591,7 @@ static cyc_status prepare(cyc_refine3d_job *j)
 	window.margin_px = LEAST_INSIDE * radius_px * j->box.binning;
 	const cyc_tilt_source_spec source = { .box = window,
 		                                  .crop_px = j->crop_px,
+		                                  .most_particles = cyc_particle_set_most(j->particles),
 		                                  .particle_radius_px = radius_px,
 		                                  .cutoff_frac = o->cutoff_frac,
 		                                  .map_margin_px = map_box.window.is_partial
@@ -599,6 +600,7 @@ static cyc_status prepare(cyc_refine3d_job *j)
 		                                  .only_visible_frames = o->relion_model != NULL,
 		                                  .group_sigma2 = j->group_sigma2 };
 	const cyc_stack_source_spec stack_source = { .stacks = j->stacks,
+		                                         .most_particles = cyc_particle_set_most(j->particles),
 		                                         .particle_radius_px = radius_px,
 		                                         .cutoff_frac = o->cutoff_frac,
 		                                         .group_sigma2 = j->group_sigma2 };

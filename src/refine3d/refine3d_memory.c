@@ -130,11 +130,12 @@ static double source_bytes(const cyc_refine3d_options *o, const cyc_project_size
 	double area = (double)z->box_px * z->box_px, crop_area = (double)z->crop_px * z->crop_px;
 	double thread = 8 * plane + 8 * crop_plane + 4 * area + 4 * crop_area, images = 0;
 	if (o->from_stacks)
-		return CYC_TILT_BATCH_MOST * 4 * crop_plane + 40 * crop_plane +
+		return cyc_tilt_batch_capacity((size_t)(4 * crop_plane), p->most_particles) * 4 * crop_plane +
+		       40 * crop_plane +
 		       cyc_n_workers(CYC_TILT_BATCH_MOST, o->n_threads) * (8 * crop_plane + 4 * crop_area) + 256e6;
 	images = cyc_image_bytes(p->image_nx, p->image_ny, z->window_px, o->n_threads) +
 	         cyc_window_scratch_bytes(z->window_px, o->n_threads);
-	return cyc_tilt_batch_capacity((size_t)each) * each + 40 * (plane + crop_plane) +
+	return cyc_tilt_batch_capacity((size_t)each, p->most_particles) * each + 40 * (plane + crop_plane) +
 	       cyc_n_workers(CYC_TILT_BATCH_MOST, o->n_threads) * thread + images;
 }
 

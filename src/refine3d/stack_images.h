@@ -9,6 +9,7 @@
 typedef struct {
 	const cyc_stacks
 		*stacks; /**< 2D; borrowed. Its offsets say where the particles are when a series is loaded */
+	int64_t most_particles;    /**< of a tilt series; 0: not known */
 	double particle_radius_px; /**< everything outside this is masked */
 	double cutoff_frac;
 	const double
