@@ -292,6 +292,17 @@ CYC_MUST_CHECK cyc_status cyc_outfile_open(cyc_outfile *o, const char *path);
  * is removed. */
 CYC_MUST_CHECK cyc_status cyc_outfile_commit(cyc_outfile *o);
 /**
+ * From now on cyc_outfile_commit() of the calling thread returns while another thread waits for the disk, so
+ * that a job goes on with the next large file meanwhile. Files are completed one after the other, in their
+ * order. That one could not be written is said by the next commit or by cyc_commits_end().
+ */
+void cyc_commits_begin(void);
+/**
+ * Wait for the last file, and let commits wait again. Without a begin it does nothing.
+ * @param[in] st  of what was done in between: if it is an error, it is returned and stays the reported one
+ */
+CYC_MUST_CHECK cyc_status cyc_commits_end(cyc_status st);
+/**
  * From now on each file that cyc_outfile_commit() completes is reported to `listener`, from any thread;
  * NULL: no more. One at a time for the whole process; set it while no other thread writes.
  */

@@ -1,5 +1,7 @@
 #include "cyclotomo/base.h"
 
+#include "base/thread_start.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
@@ -165,7 +167,7 @@ static bool sync_folder(char *tmp)
 	return is_done;
 }
 
-cyc_status cyc_outfile_commit(cyc_outfile *o)
+static cyc_status commit(cyc_outfile *o)
 {
 	cyc_status st = CYC_OK;
 	FILE *f = o->f;
@@ -189,6 +191,63 @@ done:
 	cyc_free(o->path);
 	cyc_free(o->tmp);
 	memset(o, 0, sizeof *o);
+	return st;
+}
+
+/* ---------------------------------------------------------------- on another thread */
+
+/* The file that is being completed for a thread. */
+typedef struct {
+	bool is_begun, is_running;
+	pthread_t thread;
+	cyc_outfile file;
+	cyc_status status;
+	cyc_error error;
+} late_commit;
+static _Thread_local late_commit g_late;
+
+static void *commit_late(void *arg)
+{
+	late_commit *l = arg;
+	l->status = commit(&l->file);
+	if (l->status != CYC_OK) l->error = *cyc_error_get();
+	cyc_error_clear();
+	return NULL;
+}
+
+static cyc_status wait_for_last(void)
+{
+	late_commit *l = &g_late;
+	if (!l->is_running) return CYC_OK;
+	pthread_join(l->thread, NULL);
+	l->is_running = false;
+	if (l->status == CYC_OK) return CYC_OK;
+	cyc_error_set(&l->error);
+	return cyc_error_frame(l->status, __FILE__, __LINE__, __func__);
+}
+
+void cyc_commits_begin(void) { g_late.is_begun = true; }
+
+cyc_status cyc_commits_end(cyc_status st)
+{
+	g_late.is_begun = false;
+	if (st == CYC_OK) return wait_for_last();
+	const cyc_error first = *cyc_error_get();
+	if (wait_for_last() != CYC_OK) cyc_error_set(&first);
+	return st;
+}
+
+cyc_status cyc_outfile_commit(cyc_outfile *o)
+{
+	cyc_status st = CYC_OK;
+	late_commit *l = &g_late;
+	if (!l->is_begun) return commit(o);
+	CYC_TRY(wait_for_last());
+	l->file = *o;
+	l->is_running = cyc_thread_start(&l->thread, commit_late, l);
+	if (!l->is_running) return commit(o);
+	memset(o, 0, sizeof *o);
+done:
 	return st;
 }
 

@@ -460,6 +460,7 @@ static cyc_status make_maps(job *j)
 	char *folder = NULL;
 	const cyc_half_sum *sum1 = j->half[0], *sum2 = j->half[1];
 	CYC_TRY(cyc_path_join(&folder, j->out, "temp"));
+	cyc_commits_begin(); /* the next map is made while the disk takes one */
 	if (j->particles->has_halves) {
 		CYC_TRY(make_map(&j->result->half1, j, "half1", sum1, NULL));
 		cyc_progress("making maps", 1, 3);
@@ -468,9 +469,11 @@ static cyc_status make_maps(job *j)
 	}
 	CYC_TRY(make_map(&j->result->merged, j, "merged", sum1, j->particles->has_halves ? sum2 : NULL));
 	cyc_progress("making maps", 3, 3);
+	CYC_TRY(cyc_commits_end(CYC_OK));
 	CYC_TRY(write_optimisation_set(j));
 	cyc_sums_checkpoint_remove(folder, NULL);
 done:
+	st = cyc_commits_end(st);
 	cyc_free(folder);
 	return st;
 }

@@ -293,6 +293,7 @@ cyc_status cyc_refine3d_write_iteration(cyc_refine3d_job *j)
 	cyc_status st = CYC_OK;
 	char prefix[32], *relative = NULL, *path = NULL, *set = NULL;
 	snprintf(prefix, sizeof prefix, "run_it%03d_", j->state.iteration);
+	cyc_commits_begin(); /* the next map is made while the disk takes one */
 	for (int h = 0; h < 2; h++) {
 		char name[48];
 		snprintf(name, sizeof name, "half%d_class001_unfil.mrc", h + 1);
@@ -300,6 +301,7 @@ cyc_status cyc_refine3d_write_iteration(cyc_refine3d_job *j)
 		snprintf(name, sizeof name, "half%d_class001.mrc", h + 1);
 		CYC_TRY(write_map(j, prefix, name, j->filtered[h]));
 	}
+	CYC_TRY(cyc_commits_end(CYC_OK));
 	CYC_TRY(cyc_refine3d_write_models(j, prefix, false));
 	CYC_TRY(cyc_refine3d_name(&relative, &path, j, prefix, "data.star"));
 	CYC_TRY(write_particles(j, path));
@@ -308,6 +310,7 @@ cyc_status cyc_refine3d_write_iteration(cyc_refine3d_job *j)
 	CYC_TRY(cyc_asprintf(&set, "%s%soptimisation_set.star", j->in.out_dir, prefix));
 	CYC_TRY(cyc_optimisation_set_write_result(j->in.root, set, j->in.set, &now));
 done:
+	st = cyc_commits_end(st);
 	cyc_free(set);
 	cyc_free(relative);
 	cyc_free(path);

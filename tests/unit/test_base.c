@@ -594,6 +594,51 @@ static void files_appear_when_complete(void **state)
 	assert_no_temporary_files();
 }
 
+/* A file whose disk is full. */
+static void open_full(cyc_outfile *o, const char *name)
+{
+	ASSERT_OK(cyc_outfile_open(o, temp_path(name)));
+	assert_non_null(freopen("/dev/full", "wb", o->f));
+	fputs("lost", o->f);
+}
+
+static void files_are_completed_by_another_thread(void **state)
+{
+	(void)state;
+	cyc_outfile o = { 0 };
+	cyc_commits_begin();
+	ASSERT_OK(cyc_write_file(temp_path("late1.txt"), "one", 3));
+	ASSERT_OK(cyc_write_file(temp_path("late2.txt"), "two", 3));
+	assert_true(temp_exists("late1.txt")); /* in their order */
+	ASSERT_OK(cyc_commits_end(CYC_OK));
+	assert_true(temp_exists("late2.txt"));
+	ASSERT_OK(cyc_commits_end(CYC_OK));
+	/* What failed is said by the next commit, whose file is not written, or by the end. */
+	cyc_commits_begin();
+	open_full(&o, "late3.txt");
+	ASSERT_OK(cyc_outfile_commit(&o));
+	ASSERT_FAILS(cyc_write_file(temp_path("late4.txt"), "x", 1), CYC_E_IO, "late3.txt");
+	assert_non_null(strstr(cyc_error_get()->hint, "disk"));
+	ASSERT_OK(cyc_commits_end(CYC_OK));
+	assert_false(temp_exists("late3.txt") || temp_exists("late4.txt"));
+	cyc_commits_begin();
+	open_full(&o, "late5.txt");
+	ASSERT_OK(cyc_outfile_commit(&o));
+	ASSERT_FAILS(cyc_commits_end(CYC_OK), CYC_E_IO, "late5.txt");
+	/* An earlier error stays the one that is reported. */
+	cyc_commits_begin();
+	open_full(&o, "late6.txt");
+	ASSERT_OK(cyc_outfile_commit(&o));
+	cyc_status st = cyc_read_file(&(char *){ NULL }, &(size_t){ 0 }, temp_path("nothing.txt"));
+	assert_int_equal(cyc_commits_end(st), st);
+	assert_non_null(strstr(cyc_error_get()->message, "nothing.txt"));
+	cyc_error_clear();
+	/* And now commits wait again. */
+	open_full(&o, "late7.txt");
+	ASSERT_FAILS(cyc_outfile_commit(&o), CYC_E_IO, "late7.txt");
+	assert_no_temporary_files();
+}
+
 static void files_are_read_whole(void **state)
 {
 	(void)state;
@@ -631,6 +676,7 @@ int main(void)
 		cmocka_unit_test(paths),
 		cmocka_unit_test(names_of_files),
 		cmocka_unit_test(files_appear_when_complete),
+		cmocka_unit_test(files_are_completed_by_another_thread),
 		cmocka_unit_test(files_are_read_whole),
 	};
 	return cmocka_run_group_tests(tests, temp_dir_make, temp_dir_remove);
