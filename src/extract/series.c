@@ -7,10 +7,19 @@
 #include <string.h>
 
 /* Particles of one pass: their images or sums stay in memory until they are written. Few of them mean many
- * passes, each of which reads and mends all images of the tilt series. */
-static const double PASS_BYTES = 2e9;
+ * passes, each of which reads and mends all images of the tilt series: for few threads that is no more than
+ * the memory costs, many threads would wait for it. Sums are larger. */
+static double most_pass_bytes(const cyc_extract_options *o)
+{
+	static const double STACKS = 512e6, VOLUMES = 2e9;
+	enum { THREADS = 8 };
+	return o->stacks ? fmin(STACKS * fmax((double)o->n_threads / THREADS, 1), VOLUMES) : VOLUMES;
+}
 /* And no more than a third of what there is: the results do not depend on it. */
-static double pass_bytes(const cyc_extract_job *j) { return fmin(PASS_BYTES, j->available_bytes / 3); }
+static double pass_bytes(const cyc_extract_job *j)
+{
+	return fmin(most_pass_bytes(j->o), j->available_bytes / 3);
+}
 
 struct cyc_extract_work {
 	cyc_backend *be;
@@ -81,10 +90,13 @@ static void largest_pass(double *bytes, int64_t *n, const cyc_extract_job *j)
 		}
 }
 
-/* Images of a batch, where a pass has at most so many particles. */
+/* Images of a batch, where a pass has at most so many particles. More than the threads need leave the caches
+ * between one operation and the next. */
+enum { LEAST_BATCH = 16 };
 static int32_t batch_capacity(const cyc_extract_job *j, int64_t most)
 {
-	int32_t n = cyc_tilt_batch_capacity(bytes_per_image(j), most);
+	int32_t n = cyc_tilt_batch_capacity(bytes_per_image(j), most), useful = LEAST_BATCH + 4 * j->o->n_threads;
+	if (n > useful) n = useful;
 	return most < n ? (int32_t)(most > 1 ? most : 1) : n;
 }
 
