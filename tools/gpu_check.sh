@@ -1,17 +1,24 @@
 #!/usr/bin/env bash
-# What only a machine with an NVIDIA GPU can tell, in at most 8 minutes: gpu_check.sh [--rehearse] [FOLDER]
+# What only a machine with an NVIDIA GPU can tell, in at most 8 minutes: gpu_check.sh [--rehearse] [--built FOLDER] [FOLDER]
 #   1. builds program and plug-in;  2. every operation on the GPU against cpu: bits, or bounds for those with transforms;
 #   3. compute-sanitizer (memcheck, racecheck) on the same;  4. jobs on a small simulated project, GPU against cpu;
-#   5. times of the jobs on a series of real size.  One table at the end; it ends with 1 if anything failed, with 77 without a GPU.
+#   5. times of the jobs on a series of real size;  6. of each job, what its operations take when each is waited for.
+# One table at the end; it ends with 1 if anything failed, with 77 without a GPU.
 # --rehearse runs the script with the emulated kernels in place of a GPU and small sizes in 5: for machines without one.
+# --built FOLDER: program, plug-in and test are there already, with the libraries that they need (gpu_bundle.sh made it on another machine),
+# and are not built: for machines with a GPU but without FFTW, OpenBLAS and cairo.
 # FOLDER is for results (default: a temporary one, removed at the end).
 set -euo pipefail
 source=$(cd "$(dirname "$0")/.." && pwd)
-backend=cuda size=(--preset large --series 1 --particles 300) box=160
-if [ "${1:-}" = --rehearse ]; then
-	backend=emulate size=(--preset tiny --series 2 --tilts 9 --particles 6) box=32
+backend=cuda size=(--preset large --series 1 --particles 300) box=160 built=
+while [[ ${1:-} == --* ]]; do
+	case $1 in
+	--rehearse) backend=emulate size=(--preset tiny --series 2 --tilts 9 --particles 6) box=32 ;;
+	--built) built=$(cd "$2" && pwd) && shift ;;
+	*) echo "unknown option $1" >&2; exit 2 ;;
+	esac
 	shift
-fi
+done
 if [ $# -gt 0 ]; then work=$(mkdir -p "$1" && cd "$1" && pwd); else work=$(mktemp -d) && trap 'rm -rf "$work"' EXIT; fi
 failures=0
 rows=()
@@ -30,12 +37,19 @@ if [ $backend = cuda ]; then
 fi
 
 # 1. and what can be said of the kernels without running them.
-build=$source/build-gpu
-options=(-DCMAKE_BUILD_TYPE=Release -DCYC_CUDA=ON)
-[ $backend = cuda ] || { build=$source/build; options=(); }
-cmake -S "$source" -B "$build" -G Ninja "${options[@]}" >"$work/log" 2>&1 && cmake --build "$build" --target cyclotomo_cli test_backends all >>"$work/log" 2>&1 ||
-	{ tail -n 20 "$work/log"; echo "building failed"; exit 1; }
-row "build" ok
+if [ -n "$built" ]; then
+	build=$built
+	export LD_LIBRARY_PATH=$built/lib${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}
+	"$build/cyclotomo" --version >"$work/log" 2>&1 || { tail -n 20 "$work/log"; echo "what was built elsewhere does not run here"; exit 1; }
+	row "build" carried "$(cat "$work/log")"
+else
+	build=$source/build-gpu
+	options=(-DCMAKE_BUILD_TYPE=Release -DCYC_CUDA=ON)
+	[ $backend = cuda ] || { build=$source/build; options=(); }
+	cmake -S "$source" -B "$build" -G Ninja "${options[@]}" >"$work/log" 2>&1 && cmake --build "$build" --target cyclotomo_cli test_backends all >>"$work/log" 2>&1 ||
+		{ tail -n 20 "$work/log"; echo "building failed"; exit 1; }
+	row "build" ok
+fi
 step "kernels: no spills, no fma" 120 "$source/tools/check_cuda.sh"
 cyclotomo=$build/cyclotomo
 export CYCLOTOMO_PLUGINS=$build
@@ -66,6 +80,10 @@ both() {
 		fi
 		t+=("$(seconds "$project/$on/$name/run.json")")
 	done
+	# What each operation takes, not only its queueing.
+	rm -rf "$project/stepwise"
+	[ "$project" = small ] || CYCLOTOMO_DEVICE_STEPWISE=1 timeout 120 "$cyclotomo" "$command" --profile --root "$project" --o "stepwise/$name" --backend $backend "$@" >"$work/profile_${project}_$name.txt" 2>&1 ||
+		row "$project: $name, each operation waited for" FAILED "$(tail -n 1 "$work/profile_${project}_$name.txt" | cut -c 1-120)"
 	# shellcheck disable=SC2086
 	"$cyclotomo" compare -q "$project/cpu/$name/$file" "$project/$backend/$name/$file" $compare >"$work/log" 2>&1 ||
 		verdict=FAILED
@@ -86,6 +104,11 @@ begin=$SECONDS
 row "a series of real size" made "$((SECONDS - begin)) s"
 jobs_of real $box
 
+for profile in "$work"/profile_real_*.txt; do
+	echo
+	echo "== $(basename "$profile" .txt), each operation waited for"
+	sed -n "s,.*profile: ,,p" "$profile"
+done
 echo
 echo "$card, $(nproc) processors, $(git -C "$source" rev-parse --short HEAD 2>/dev/null), $(date -I), $SECONDS s"
 printf '%s\n' "${rows[@]}"
