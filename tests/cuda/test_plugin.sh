@@ -5,32 +5,12 @@
 set -euo pipefail
 cyclotomo=$1
 export CYCLOTOMO_PLUGINS=$2 PRETEND_OPEN=1
+helpers=$(realpath "$(dirname "$0")/../backend_jobs.sh")
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 cd "$work"
-fail() { echo "FAIL: $*" >&2; [ ! -e log ] || tail -n 20 log >&2; exit 1; }
-
-"$cyclotomo" simulate --series 2 --particles 8 --tilts 9 --size 200 --size-y 180 --box 48 --pixel-size 4 --sym O --o p --quiet >/dev/null
-# A job of the project: its output, then its command.
-job() {
-	local out=$1 command=$2
-	shift 2
-	"$cyclotomo" "$command" --root p --o "$out" "$@" -q >/dev/null 2>log || fail "$command --o $out"
-}
-jobs_of() {
-	local to=$1
-	shift
-	job "$to/R" reconstruct --i optimisation_set.star --b 48 --sym O --taper 3 "$@"
-	job "$to/C" ctfrefine --i cpu/R/optimisation_set.star --mask mask_align.mrc --b 48 "$@"
-	job "$to/P" polish --i cpu/R/optimisation_set.star --mask mask_align.mrc --b 48 --motion "$@"
-	job "$to/X" extract --i optimisation_set.star --stacks --b 48 --crop 40 "$@"
-	job "$to/F" refine --i cpu/R/optimisation_set.star --mask mask_align.mrc --b 48 --sym O --iterations 1 "$@"
-}
-# STAR files and maps, without those that hold the command or the backend's folder.
-fingerprint() {
-	(cd "p/$1" && find . \( -name '*.star' -o -name '*.mrc*' \) ! -name job.star ! -name job_pipeline.star | sort |
-		while read -r file; do echo "$file $(sed "s#$1/#OUT/#g" "$file" | sha256sum)"; done)
-}
+source "$helpers"
+make_project
 same_as_first() {
 	fingerprint "$1" >found
 	diff wanted found >difference || fail "$1 gives other results than $first: $(head -n 4 difference)"
@@ -61,16 +41,6 @@ if [ -z "${CYCLOTOMO_FEW_WAYS-}" ]; then CYCLOTOMO_DEVICE_STEPWISE=1 jobs_of ste
 PRETEND_DEVICES=3 jobs_of several --gpu 0,2 --j 1 && same_as_first several
 [ "$(grep -c '"device": "GPU [02], ' p/several/R/run.json)" = 3 ] || fail "run.json does not say which GPUs took part"
 
-refused() {
-	local code=$1 text=$2 got=0
-	shift 2
-	"$cyclotomo" reconstruct --root p --i optimisation_set.star --b 48 --o no "$@" >/dev/null 2>log || got=$?
-	[ $got = "$code" ] || fail "exit code $got, not $code, for $*"
-	grep -q "$text" log || fail "no '$text' for $*"
-	[ -e p/no/RELION_JOB_EXIT_FAILURE ] || fail "the job is not marked as failed for $*"
-	[ -z "$(find p/no -name '*.mrc*' -o -name '*particles*' -o -name run.json)" ] || fail "something was computed for $*"
-	rm -r p/no
-}
 PRETEND_DRIVER=0 refused 3 "there is no driver on this machine" --backend cuda
 PRETEND_DRIVER=12040 refused 3 "the driver is for CUDA 12.4, this was built for 13.0" --backend cuda
 PRETEND_DEVICES=0 refused 3 "no NVIDIA GPU can be used: no CUDA-capable device" --backend cuda
