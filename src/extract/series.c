@@ -90,13 +90,15 @@ static void largest_pass(double *bytes, int64_t *n, const cyc_extract_job *j)
 		}
 }
 
-/* Images of a batch, where a pass has at most so many particles. More than the threads need leave the caches
- * between one operation and the next. */
-enum { LEAST_BATCH = 16 };
+/* Images of a batch, where a pass has at most so many particles. More than the threads need, and than 64 MB,
+ * leave the caches between one operation and the next. */
 static int32_t batch_capacity(const cyc_extract_job *j, int64_t most)
 {
-	int32_t n = cyc_tilt_batch_capacity(bytes_per_image(j), most), useful = LEAST_BATCH + 4 * j->o->n_threads;
-	if (n > useful) n = useful;
+	enum { LEAST_BATCH = 16 };
+	size_t bytes = bytes_per_image(j);
+	int32_t n = cyc_tilt_batch_capacity(bytes, most);
+	double useful = fmax(LEAST_BATCH + 4.0 * j->o->n_threads, 67e6 / (double)bytes);
+	if (n > useful) n = (int32_t)useful;
 	return most < n ? (int32_t)(most > 1 ? most : 1) : n;
 }
 
