@@ -199,7 +199,8 @@ static cyc_status balance_task(void *arg, int64_t i, int i_thread)
 {
 	(void)i_thread;
 	const work *w = arg;
-	return each_row(w, i, w->t->s, 0, balance_row);
+	/* Of a whole window the crop takes as much on every side, of all particles alike. */
+	return w->batch->weight[i] < 1 ? each_row(w, i, w->t->s, 0, balance_row) : CYC_OK;
 }
 
 cyc_status cyc_frame_share_balance(cyc_cfloat *observed, cyc_cfloat *predicted, const cyc_frame_share *t,

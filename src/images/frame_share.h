@@ -40,7 +40,8 @@ CYC_MUST_CHECK cyc_status cyc_frame_share_apply(float *packed, const cyc_frame_s
                                                 double binning, int n_threads);
 /**
  * Multiply predictions of a batch by the root of that share and divide observations by it: products of both
- * stay what they are, and the power of the predictions becomes that of what the frame shows. (T2.7)
+ * stay what they are, and the power of the predictions becomes that of what the frame shows. (T2.7) Whole
+ * windows (weight 1 in the batch) stay as they are.
  * @param[in,out] observed, predicted  batch->n x s x (s/2 + 1)
  */
 CYC_MUST_CHECK cyc_status cyc_frame_share_balance(cyc_cfloat *observed, cyc_cfloat *predicted,

@@ -198,6 +198,13 @@ static void weights_are_what_the_frame_leaves(void **state)
 			            1e-4);
 			assert_true(fabs((double)(crealf(observed[x]) * crealf(predicted[x])) - 4) < 1e-4);
 		}
+		/* Whole windows are left alone, whichever else is in their batch. */
+		batch->weight[0] = 1;
+		for (int i = 0; i < BOX * HALF; i++) observed[i] = predicted[i] = 2;
+		ok(cyc_frame_share_balance(observed, predicted, &table, &ts, batch, 1, 1));
+		for (int i = 0; i < BOX * HALF; i++)
+			assert_true(crealf(observed[i]) == 2 && crealf(predicted[i]) == 2);
+		batch->weight[0] = 0.9;
 		print_message("edge at %d px: along x %.3f left, weight %.3f; along y %.3f, %.3f\n", distance,
 		              wanted[0], sum[0] / count[0], wanted[1], sum[1] / count[1]);
 		for (int d = 0; d < 2; d++) assert_true(fabs(sum[d] / count[d] - wanted[d]) < 0.04);
