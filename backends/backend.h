@@ -34,6 +34,32 @@ typedef struct cyc_buffer cyc_buffer;
  * used, CYC_E_USAGE for options that make no sense
  */
 CYC_MUST_CHECK cyc_status cyc_backend_open(cyc_backend **out, const char *name, int n_threads);
+/** Bytes of a batch of images, where nothing speaks for less. */
+#define CYC_BATCH_BYTES ((size_t)512 << 20)
+/** What a job takes of the memory of a device. */
+typedef struct {
+	/** Most bytes at one time, if a batch of images has at most `batch_bytes`. */
+	double (*bytes)(const void *job, size_t batch_bytes);
+	const void *job;
+	double more_bytes; /**< what it takes besides where there is room */
+	const char *less;  /**< hint: which options need less */
+	bool is_least;     /**< what the job needs will be known better: cyc_backend_fit() follows */
+} cyc_device_plan;
+/**
+ * As cyc_backend_open(), for a job that is about to begin. Of a device it says what the job needs there and
+ * what is free. Where that does not suffice, batches become smaller, which changes no result; then "auto"
+ * takes the cpu, with the reason in the log, and others are refused.
+ * @return CYC_E_DEVICE_NOMEM with both figures
+ */
+CYC_MUST_CHECK cyc_status cyc_backend_open_for(cyc_backend **out, const char *name, int n_threads,
+                                               const cyc_device_plan *plan);
+/** Once more for a job that knows better what it needs; batches stay as they are. */
+CYC_MUST_CHECK cyc_status cyc_backend_fit(cyc_backend *be, const cyc_device_plan *plan);
+/** Most bytes that a batch of images shall have. */
+size_t cyc_backend_batch_bytes(const cyc_backend *be);
+/** Bytes that a device has for this backend beside what is planned; HUGE_VAL: it computes in the host's
+ * memory. */
+double cyc_backend_spare_bytes(const cyc_backend *be);
 /** Whether there is one of this name, with all devices that it lists, for checks before a job begins. */
 CYC_MUST_CHECK cyc_status cyc_backend_check(const char *name);
 /** Number of devices that a name lists: 2 for "cuda:0,2", else 1. */

@@ -14,6 +14,9 @@ struct cyc_backend {
 	struct cyc_backend_ops ops;
 	void *self;
 	int n_threads;
+	bool is_device;     /* it has memory of its own */
+	size_t batch_bytes; /* of images at one time */
+	double spare_bytes; /* what a device has besides */
 };
 
 struct cyc_buffer {
@@ -94,15 +97,21 @@ static cyc_status create(cyc_backend *be, const char *name)
 	/* Where processes share a machine and no numbers are given, each has the next device. */
 	if (!own[0] && g_place > 0 && r->ops == &cyc__device_ops) snprintf(own, sizeof own, "next:%d", g_place);
 	CYC_TRY(be->ops.create(&be->self, be->n_threads, own));
+	be->is_device = r->ops == &cyc__device_ops;
 	if (strcmp(r->name, "cuda") == 0) cyc_profile_set_device(cyc__device_name(be->self));
 	else cyc_profile_set_device(shown);
 done:
 	return st;
 }
 
+/* "auto" has found too little memory on a device: from then on it is the cpu in this process, so that keys
+ * and results agree. */
+static bool g_auto_is_cpu;
+
 /* "auto": a GPU if there is one that can be used. Without a plug-in nothing is said. */
 static cyc_status create_any(cyc_backend *be, bool is_quiet)
 {
+	if (g_auto_is_cpu) return create(be, "cpu");
 	cyc_status st = create(be, "cuda");
 	if (st == CYC_OK || st == CYC_E_NOMEM) return st;
 	if (cyc__cuda_is_installed() && !is_quiet)
@@ -119,6 +128,8 @@ static cyc_status open_backend(cyc_backend **out, const char *name, int n_thread
 	if (!name || !name[0]) name = "cpu";
 	CYC_TRY(cyc_alloc(&be, 1, sizeof *be));
 	be->n_threads = n_threads < 1 ? 1 : n_threads;
+	be->batch_bytes = CYC_BATCH_BYTES;
+	be->spare_bytes = HUGE_VAL;
 	if (strcmp(name, "auto") == 0) CYC_TRY(create_any(be, is_quiet));
 	else CYC_TRY(create(be, name));
 	*out = be;
@@ -136,6 +147,66 @@ cyc_status cyc_backend_open(cyc_backend **out, const char *name, int n_threads)
 done:
 	return st;
 }
+
+/* ---------------------------------------------------------------- for a job */
+
+/* Of what is free: pieces do not fill memory to the end, and cuFFT has tables. */
+static const double USABLE = 0.9;
+enum { LEAST_BATCH_BYTES = 1 << 20 };
+
+/* Batches as large as the memory of the device allows. */
+static cyc_status fit(cyc_backend *be, const cyc_device_plan *plan, size_t least_batch_bytes)
+{
+	cyc_status st = CYC_OK;
+	double room, bytes;
+	CYC_TRY(cyc__device_room(&room, be->self));
+	for (bytes = plan->bytes(plan->job, be->batch_bytes);
+	     bytes > USABLE * room && be->batch_bytes > least_batch_bytes;
+	     bytes = plan->bytes(plan->job, be->batch_bytes))
+		be->batch_bytes /= 2;
+	if (bytes > USABLE * room) {
+		cyc_error_raise(CYC_E_DEVICE_NOMEM, __FILE__, __LINE__, __func__,
+		                "about %.3g GB of memory are needed on %s", bytes / 1e9, cyc__device_name(be->self));
+		cyc_error_hint("%s; '--backend cpu' takes the host's memory", plan->less);
+		st = CYC_E_DEVICE_NOMEM;
+		goto done;
+	}
+	be->spare_bytes = USABLE * room - bytes;
+	bytes += fmin(plan->more_bytes, be->spare_bytes);
+	if (plan->is_least || strcmp(be->ops.name, "cpu") == 0) goto done; /* a stand-in says nothing of itself */
+	if (be->batch_bytes < CYC_BATCH_BYTES)
+		cyc_info("Computing on %s: about %.3g GB are needed there, with batches of %zu MB",
+		         cyc__device_name(be->self), bytes / 1e9, be->batch_bytes >> 20);
+	else cyc_info("Computing on %s: about %.3g GB are needed there", cyc__device_name(be->self), bytes / 1e9);
+done:
+	return st;
+}
+
+cyc_status cyc_backend_open_for(cyc_backend **out, const char *name, int n_threads,
+                                const cyc_device_plan *plan)
+{
+	cyc_status st = CYC_OK;
+	CYC_TRY(open_backend(out, name, n_threads, false));
+	if (!(*out)->is_device) goto done;
+	st = fit(*out, plan, LEAST_BATCH_BYTES);
+	if (st != CYC_E_DEVICE_NOMEM || strcmp(name, "auto") != 0) goto done;
+	cyc_info("Computing on the processor: %s", cyc_error_get()->message);
+	cyc_error_clear();
+	cyc_backend_close(out);
+	g_auto_is_cpu = true;
+	CYC_TRY(open_backend(out, "cpu", n_threads, false));
+done:
+	if (st != CYC_OK) cyc_backend_close(out);
+	return st;
+}
+
+cyc_status cyc_backend_fit(cyc_backend *be, const cyc_device_plan *plan)
+{
+	return be->is_device ? fit(be, plan, be->batch_bytes) : CYC_OK;
+}
+
+size_t cyc_backend_batch_bytes(const cyc_backend *be) { return be->batch_bytes; }
+double cyc_backend_spare_bytes(const cyc_backend *be) { return be->spare_bytes; }
 
 int cyc_backend_n_devices(const char *name)
 {
@@ -174,6 +245,7 @@ const char *cyc_backend_bits(const char *name)
 void cyc_backend_close(cyc_backend **be)
 {
 	if (!*be) return;
+	if ((*be)->self && (*be)->is_device) cyc_profile_add_device_bytes(cyc__device_peak_bytes((*be)->self));
 	if ((*be)->self) (*be)->ops.destroy((*be)->self);
 	cyc_free(*be);
 	*be = NULL;

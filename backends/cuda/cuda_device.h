@@ -64,6 +64,7 @@ struct cyc_cuda_device {
 cyc_device_result cyc__cuda_use(cyc_cuda_device *d);
 /** What a call of CUDA returned; a failure becomes the text of what(). */
 cyc_device_result cyc__cuda_result(cyc_cuda_device *d, cudaError_t error, const char *what);
+cyc_device_result cyc__cuda_room(void *device, size_t *bytes);
 cyc_device_result cyc__cuda_alloc(void *device, void **address, size_t bytes, int32_t is_scratch);
 void cyc__cuda_free(void *device, void *address, size_t bytes);
 /** Give back what the process keeps and does not use, after waiting for the device. */

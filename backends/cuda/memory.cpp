@@ -13,6 +13,15 @@ static cyc_device_result no_room(cyc_cuda_device *d, size_t bytes)
 	return CYC_DEVICE_NO_MEMORY;
 }
 
+cyc_device_result cyc__cuda_room(void *device, size_t *bytes)
+{
+	cyc_cuda_device *d = (cyc_cuda_device *)device;
+	size_t n_all = 0;
+	cyc_device_result r = cyc__cuda_use(d);
+	return r == CYC_DEVICE_OK ? cyc__cuda_result(d, cudaMemGetInfo(bytes, &n_all), "a look at its memory")
+	                          : r;
+}
+
 static cudaError_t take(cyc_cuda_device *d, void **address, size_t bytes)
 {
 	cudaError_t e = d->has_pool ? cudaMallocFromPoolAsync(address, bytes, d->pool, d->stream)

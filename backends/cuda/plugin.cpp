@@ -121,7 +121,7 @@ static cyc_device_result open_(void **out, const char *options, int32_t, char *w
 static const char *name_(void *self) { return ((cyc_cuda_device *)self)->name; }
 static const char *what_(void *self) { return ((cyc_cuda_device *)self)->what; }
 
-extern "C" __attribute__((visibility("default"))) const cyc_device_api *cyc_device_plugin_2(int32_t abi)
+extern "C" __attribute__((visibility("default"))) const cyc_device_api *cyc_device_plugin_3(int32_t abi)
 {
 	static cyc_device_api api;
 	if (abi != CYC_DEVICE_ABI) return nullptr;
@@ -135,6 +135,7 @@ extern "C" __attribute__((visibility("default"))) const cyc_device_api *cyc_devi
 	api.close = close_;
 	api.name = name_;
 	api.what = what_;
+	api.room = cyc__cuda_room;
 	api.alloc = cyc__cuda_alloc;
 	api.free = cyc__cuda_free;
 	api.fill = cyc__cuda_fill;

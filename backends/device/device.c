@@ -2,6 +2,7 @@
 #include "backends/device/device.h"
 #include "backends/kernels/kernels.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -57,12 +58,44 @@ const char *cyc__device_name(const void *self)
 	return d->api->name(d->device);
 }
 
+cyc_status cyc__device_room(double *bytes, const void *self)
+{
+	cyc_status st = CYC_OK;
+	const cyc_device *d = self;
+	size_t n = 0;
+	*bytes = HUGE_VAL;
+	if (!d->api->room) goto done;
+	CYC_TRY(cyc__device_check(d, d->api->room(d->device, &n), "memory"));
+	*bytes = (double)n + (double)d->held;
+done:
+	return st;
+}
+
+double cyc__device_peak_bytes(const void *self) { return (double)((const cyc_device *)self)->peak; }
+
+static cyc_status take(void **address, cyc_device *d, size_t bytes, bool is_scratch)
+{
+	cyc_status st = CYC_OK;
+	CYC_TRY(cyc__device_check(d, d->api->alloc(d->device, address, bytes, is_scratch),
+	                          is_scratch ? "scratch memory" : "a work buffer"));
+	d->held += bytes;
+	if (d->held > d->peak) d->peak = d->held;
+done:
+	return st;
+}
+
+static void give_back(cyc_device *d, void *address, size_t bytes)
+{
+	d->api->free(d->device, address, bytes);
+	d->held -= bytes;
+}
+
 static void destroy(void *self)
 {
 	cyc_device *d = self;
 	if (!d) return;
 	for (int i = 0; i < CYC_N_SCRATCH; i++)
-		if (d->scratch[i].address) d->api->free(d->device, d->scratch[i].address, d->scratch[i].bytes);
+		if (d->scratch[i].address) give_back(d, d->scratch[i].address, d->scratch[i].bytes);
 	d->api->close(d->device);
 	cyc_free(d);
 }
@@ -72,20 +105,16 @@ static cyc_status alloc(void *self, void **address, size_t bytes)
 	cyc_status st = CYC_OK;
 	cyc_device *d = self;
 	void *p = NULL;
-	CYC_TRY(cyc__device_check(d, d->api->alloc(d->device, &p, bytes, false), "a work buffer"));
+	CYC_TRY(take(&p, d, bytes, false));
 	CYC_TRY(cyc__device_check(d, d->api->fill(d->device, p, 0, bytes), "a work buffer"));
 	*address = p;
 	p = NULL;
 done:
-	if (p) d->api->free(d->device, p, bytes);
+	if (p) give_back(d, p, bytes);
 	return st;
 }
 
-static void free_(void *self, void *address, size_t bytes)
-{
-	cyc_device *d = self;
-	d->api->free(d->device, address, bytes);
-}
+static void free_(void *self, void *address, size_t bytes) { give_back(self, address, bytes); }
 
 static size_t piece_at(const cyc_device *d, size_t at, size_t bytes)
 {
@@ -159,10 +188,10 @@ cyc_status cyc__device_scratch(void *address_out, cyc_device *d, int slot, size_
 	cyc_status st = CYC_OK;
 	void *p = d->scratch[slot].address;
 	if (!p || d->scratch[slot].bytes < bytes) {
-		if (p) d->api->free(d->device, p, d->scratch[slot].bytes);
+		if (p) give_back(d, p, d->scratch[slot].bytes);
 		d->scratch[slot].address = NULL;
 		p = NULL;
-		CYC_TRY(cyc__device_check(d, d->api->alloc(d->device, &p, bytes, true), "scratch memory"));
+		CYC_TRY(take(&p, d, bytes, true));
 		d->scratch[slot].address = p;
 		d->scratch[slot].bytes = bytes;
 	}

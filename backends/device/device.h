@@ -37,6 +37,8 @@ typedef struct {
 	const cyc_device_api *api;
 	void *device;
 	int n_threads;
+	size_t held,
+		peak; /* bytes of buffers and scratch memory; what transforms take for themselves is not in it */
 	bool is_stepwise; /* wait for the end of each operation: CYCLOTOMO_DEVICE_STEPWISE is set */
 	struct {
 		void *address;
@@ -56,6 +58,10 @@ CYC_MUST_CHECK cyc_status cyc__device_create(void **self, const cyc_device_api *
                                              const char *options);
 /** A line about it, for the log. */
 const char *cyc__device_name(const void *self);
+/** Bytes of its memory that are this backend's or can be had now; HUGE_VAL: as many as the host has. */
+CYC_MUST_CHECK cyc_status cyc__device_room(double *bytes, const void *self);
+/** The most bytes that buffers and scratch memory had at one time. */
+double cyc__device_peak_bytes(const void *self);
 /** Raise what a call of the device returned. */
 CYC_MUST_CHECK cyc_status cyc__device_check(const cyc_device *d, cyc_device_result result, const char *what);
 /** At least `bytes` of scratch memory, contents undefined. */

@@ -17,7 +17,7 @@
 #include <stddef.h>
 
 /** Changed with anything in this file. */
-enum { CYC_DEVICE_ABI = 2 };
+enum { CYC_DEVICE_ABI = 3 };
 
 typedef enum {
 	CYC_DEVICE_OK,
@@ -65,6 +65,8 @@ typedef struct {
 	const char *(*name)(void *device);
 	/** Why the last call failed. */
 	const char *(*what)(void *device);
+	/** Bytes that can be had now. NULL: as many as the host has. */
+	cyc_device_result (*room)(void *device, size_t *bytes);
 	/** @param[in] is_scratch  for the operations' own use; else it may be an argument */
 	cyc_device_result (*alloc)(void *device, void **address, size_t bytes, int32_t is_scratch);
 	void (*free)(void *device, void *address, size_t bytes);
@@ -94,6 +96,6 @@ typedef struct {
 
 /** The entry point of a plug-in: NULL if it was built for another interface. */
 typedef const cyc_device_api *(*cyc_device_plugin)(int32_t abi);
-#define CYC_DEVICE_PLUGIN "cyc_device_plugin_2"
+#define CYC_DEVICE_PLUGIN "cyc_device_plugin_3"
 
 #endif

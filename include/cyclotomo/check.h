@@ -73,6 +73,9 @@ CYC_MUST_CHECK cyc_status cyc_check_run(cyc_check_result *result, const cyc_chec
  * none. radius as of cyc_polish_memory_bytes(). */
 double cyc_check_memory_bytes(const cyc_check_options *options, const cyc_project_size *project,
                               int32_t map_px, int32_t radius, int32_t mask_px);
+/** The same of the memory of a device. @param[in] batch_bytes  that a batch of images may take at most */
+double cyc_check_device_bytes(const cyc_check_options *options, const cyc_project_size *project,
+                              int32_t map_px, int32_t radius, size_t batch_bytes);
 /** The whole result as JSON; free with cyc_free(). */
 CYC_MUST_CHECK cyc_status cyc_check_json(char **out, const cyc_check_result *r);
 

@@ -100,6 +100,9 @@ CYC_MUST_CHECK cyc_status cyc_ctfrefine_spare_inputs(const cyc_ctfrefine_options
  */
 double cyc_ctfrefine_memory_bytes(const cyc_ctfrefine_options *options, const cyc_project_size *project,
                                   int32_t map_px, int32_t radius);
+/** The same of the memory of a device. @param[in] batch_bytes  that a batch of images may take at most */
+double cyc_ctfrefine_device_bytes(const cyc_ctfrefine_options *options, const cyc_project_size *project,
+                                  int32_t map_px, int32_t radius, size_t batch_bytes);
 
 #ifdef __cplusplus
 }

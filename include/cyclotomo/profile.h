@@ -44,6 +44,10 @@ void cyc_profile_set_device(const char *name);
 /** The last one noted, "" if none was; valid until the next is. */
 const char *cyc_profile_device(void);
 
+/** Note the most bytes that were held on a device at one time; the largest of all counts. */
+void cyc_profile_add_device_bytes(double bytes);
+double cyc_profile_device_bytes(void);
+
 /** What this process has spent so far, or since some moment. */
 typedef struct {
 	double cpu_s, bytes_read;

@@ -90,6 +90,9 @@ typedef struct {
  */
 double cyc_reconstruct_memory_bytes(const cyc_reconstruct_options *options, const cyc_project_size *project,
                                     const cyc_reconstruct_sizes *sizes);
+/** The same of the memory of a device. */
+double cyc_reconstruct_device_bytes(const cyc_reconstruct_options *options, const cyc_project_size *project,
+                                    const cyc_reconstruct_sizes *sizes);
 
 #ifdef __cplusplus
 }

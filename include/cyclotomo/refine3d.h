@@ -117,6 +117,10 @@ double cyc_refine3d_images_bytes(double *most_of_series, const cyc_tomogram_set 
  */
 double cyc_refine3d_memory_bytes(const cyc_refine3d_options *options, const cyc_project_size *project,
                                  const cyc_refine3d_sizes *sizes);
+/** The same of the memory of a device, with one reference at a time; references that it has room for besides
+ * need not be made twice. @param[in] batch_bytes  that a batch of images may take at most */
+double cyc_refine3d_device_bytes(const cyc_refine3d_options *options, const cyc_project_size *project,
+                                 const cyc_refine3d_sizes *sizes, size_t batch_bytes);
 
 #ifdef __cplusplus
 }

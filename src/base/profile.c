@@ -65,6 +65,10 @@ static char g_device[128];
 void cyc_profile_set_device(const char *name) { snprintf(g_device, sizeof g_device, "%s", name); }
 const char *cyc_profile_device(void) { return g_device; }
 
+static double g_device_bytes;
+void cyc_profile_add_device_bytes(double bytes) { g_device_bytes = fmax(g_device_bytes, bytes); }
+double cyc_profile_device_bytes(void) { return g_device_bytes; }
+
 /* ---------------------------------------------------------------- costs */
 
 void cyc_costs_get(cyc_costs *out)

@@ -43,3 +43,15 @@ double cyc_check_memory_bytes(const cyc_check_options *o, const cyc_project_size
 	                        cyc_fft3_bytes(map_px, o->n_threads));
 	return m.peak;
 }
+
+double cyc_check_device_bytes(const cyc_check_options *o, const cyc_project_size *p, int32_t map_px,
+                              int32_t radius, size_t batch_bytes)
+{
+	int32_t s = cyc_check_box(o, map_px);
+	const cyc_reference_size reference = { map_px, s, radius };
+	double plane = (double)cyc_half_count2(s);
+	bool has_stretch = !o->skip_stretch && p->n_series > 1;
+	return cyc_reference_bytes(&reference) +
+	       cyc_prediction_pass_device_bytes(p, s, true, has_stretch ? 2 * plane * sizeof(cyc_cfloat) : 0,
+	                                        batch_bytes);
+}

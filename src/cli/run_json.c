@@ -49,6 +49,8 @@ static void put_costs(cyc_json *j, const cyc_run *run)
 	if (cyc_profile_device()[0]) cyc_json_text(j, "device", cyc_profile_device());
 	cyc_json_double(j, "wall_s", wall_s);
 	cyc_json_int(j, "peak_memory_bytes", cyc_peak_memory_bytes());
+	if (cyc_profile_device_bytes() > 0)
+		cyc_json_int(j, "peak_device_memory_bytes", (int64_t)cyc_profile_device_bytes());
 	cyc_json_int(j, "warnings", cyc_log_n_different_warnings());
 	cyc_costs_json(j, &costs, wall_s, run->common->n_threads);
 }

@@ -28,3 +28,15 @@ double cyc_ctfrefine_memory_bytes(const cyc_ctfrefine_options *o, const cyc_proj
 	cyc_memory_pass(&m, cyc_n_workers(p->most_tilts, n_threads) * 40 * n);
 	return m.peak;
 }
+
+double cyc_ctfrefine_device_bytes(const cyc_ctfrefine_options *o, const cyc_project_size *p, int32_t map_px,
+                                  int32_t radius, size_t batch_bytes)
+{
+	bool has_parts = o->do_even_aberrations || o->do_odd_aberrations;
+	const cyc_reference_size reference = { map_px, o->box_px, radius };
+	double plane = (double)cyc_half_count2(o->box_px);
+	return cyc_reference_bytes(&reference) + (has_parts ? 2 : 1) * 8.0 * CYC_N_SUMS * plane +
+	       cyc_prediction_pass_device_bytes(
+			   p, o->box_px, true, o->do_magnification ? (double)cyc_magnification_bytes(o->box_px) : 0,
+			   batch_bytes);
+}

@@ -74,6 +74,8 @@ CYC_MUST_CHECK cyc_status cyc__extract_work_create(cyc_extract_work **out, const
 void cyc__extract_work_destroy(cyc_extract_work **w);
 /** Bytes of work memory, all of a pass included. */
 double cyc__extract_memory_bytes(const cyc_extract_job *j);
+/** The same of the memory of a device. @param[in] job  a cyc_extract_job */
+double cyc__extract_device_bytes(const void *job, size_t batch_bytes);
 /** Extract and write all kept particles of a series that are not done. */
 CYC_MUST_CHECK cyc_status cyc__extract_series(cyc_extract_job *j, cyc_extract_work *w, int32_t i_series);
 

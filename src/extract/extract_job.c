@@ -228,7 +228,6 @@ static cyc_status extract_all(cyc_extract_job *j)
 	/* Files of other ranks are not older than the record. */
 	CYC_TRY(cyc_share_meet(&j->share));
 	if (j->result->n_kept == j->selection.n_kept) goto done;
-	CYC_TRY(cyc_backend_open(&j->be, j->o->backend, j->o->n_threads));
 	CYC_TRY(cyc__extract_work_create(&work, j));
 	for (int32_t i = 0; i < j->tomograms->n_series; i++) {
 		CYC_TRY(cyc_cancel_check());
@@ -312,6 +311,11 @@ static cyc_status run_here(cyc_extract_result *result, const cyc_extract_options
 	print_plan(&j);
 	CYC_TRY(cyc_memory_require(cyc__extract_memory_bytes(&j), o->n_threads,
 	                           "use a smaller box (--b, --crop), a higher --bin, or fewer threads (--j)"));
+	const cyc_device_plan on_device = { .bytes = cyc__extract_device_bytes,
+		                                .job = &j,
+		                                .less = "use a smaller box (--b, --crop) or a higher --bin" };
+	if (j.result->n_kept < j.selection.n_kept)
+		CYC_TRY(cyc_backend_open_for(&j.be, o->backend, o->n_threads, &on_device));
 	CYC_TRY(check_disk(&j));
 	if (o->dry_run) goto done;
 	/* The part's own record has its log: files of particles have none. */

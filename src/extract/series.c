@@ -2,6 +2,7 @@
  * each tilt image read once in a pass. */
 #include "extract/extract_internal.h"
 #include "images/tilt_image.h"
+#include "reference/prediction_pass.h"
 
 #include <math.h>
 #include <string.h>
@@ -92,11 +93,11 @@ static void largest_pass(double *bytes, int64_t *n, const cyc_extract_job *j)
 
 /* Images of a batch, where a pass has at most so many particles. More than the threads need, and than 64 MB,
  * leave the caches between one operation and the next. */
-static int32_t batch_capacity(const cyc_extract_job *j, int64_t most)
+static int32_t batch_capacity(const cyc_extract_job *j, int64_t most, size_t batch_bytes)
 {
 	enum { LEAST_BATCH = 16 };
 	size_t bytes = bytes_per_image(j);
-	int32_t n = cyc_tilt_batch_capacity(bytes, most);
+	int32_t n = cyc_tilt_batch_capacity(bytes, most, batch_bytes);
 	double useful = fmax(LEAST_BATCH + 4.0 * j->o->n_threads, 67e6 / (double)bytes);
 	if (n > useful) n = (int32_t)useful;
 	return most < n ? (int32_t)(most > 1 ? most : 1) : n;
@@ -109,7 +110,8 @@ cyc_status cyc__extract_work_create(cyc_extract_work **out, const cyc_extract_jo
 	double bytes;
 	int64_t most;
 	largest_pass(&bytes, &most, j);
-	int32_t s = j->o->box_px, c = j->crop_px, n_batch = batch_capacity(j, most);
+	int32_t s = j->o->box_px, c = j->crop_px,
+			n_batch = batch_capacity(j, most, cyc_backend_batch_bytes(j->be));
 	size_t plane = cyc_half_count2(s), n = (size_t)n_batch, edge = j->o->stacks ? (size_t)c : (size_t)s;
 	*out = NULL;
 	CYC_TRY(cyc_alloc(&w, 1, sizeof *w));
@@ -190,7 +192,7 @@ double cyc__extract_memory_bytes(const cyc_extract_job *j)
 			fmax(image, cyc_image_bytes(ts->image_nx, ts->image_ny, j->box.window.box_px, j->o->n_threads));
 	}
 	largest_pass(&pass, &most, j);
-	double batch = (double)batch_capacity(j, most) * (double)bytes_per_image(j);
+	double batch = (double)batch_capacity(j, most, CYC_BATCH_BYTES) * (double)bytes_per_image(j);
 	int n = cyc_n_workers(most, j->o->n_threads);
 	double threads = cyc_n_workers(CYC_TILT_BATCH_MOST, j->o->n_threads) * fmax(8.1 * S * S, 8.1 * s * s) +
 	                 (j->o->stacks ? 0 : n * 4 * s * s);
@@ -199,6 +201,23 @@ double cyc__extract_memory_bytes(const cyc_extract_job *j)
 	double weighed = j->o->cone_weight ? 4.0 * (double)cyc__volume_sums(j->crop_px) : 0;
 	double volume = j->o->stacks ? 0 : n * (12 * c * c * c + weighed + cyc_fft3_bytes(j->crop_px, 1));
 	return CYC_PROGRAM_BYTES + image + reached_bytes(pass, j) + batch + threads + volume + 20 * S * S;
+}
+
+double cyc__extract_device_bytes(const void *job, size_t batch_bytes)
+{
+	const cyc_extract_job *j = job;
+	double pass, plane = (double)cyc_half_count2(j->o->box_px);
+	int64_t most;
+	cyc_project_size size = { .image_nx = 1 };
+	for (int32_t i = 0; i < j->tomograms->n_series; i++) {
+		const cyc_tilt_series *ts = &j->tomograms->series[i];
+		if (ts->image_nx > size.image_nx) size.image_nx = ts->image_nx;
+		if (ts->image_ny > size.image_ny) size.image_ny = ts->image_ny;
+	}
+	largest_pass(&pass, &most, j);
+	double n = batch_capacity(j, most, batch_bytes);
+	return n * (double)bytes_per_image(j) + 24 * plane +
+	       cyc_window_device_bytes(&size, j->box.window.box_px, j->o->box_px, n);
 }
 
 /* ---------------------------------------------------------------- one batch */

@@ -103,8 +103,10 @@ cyc_status cyc_accumulator_create(cyc_accumulator **out, cyc_backend *be, const 
 {
 	cyc_status st = CYC_OK;
 	cyc_accumulator *a = NULL;
+	/* The scales of sums are taken from the first images that are inserted together: of these there are as
+	 * many on any device. */
 	int32_t s = box->window.box_binned,
-			capacity = cyc_tilt_batch_capacity(bytes_per_particle(s), sums->most_particles);
+			capacity = cyc_tilt_batch_capacity(bytes_per_particle(s), sums->most_particles, CYC_BATCH_BYTES);
 	size_t plane = cyc_half_count2(s), n = (size_t)capacity;
 	*out = NULL;
 	CYC_TRY(cyc_alloc(&a, 1, sizeof *a));

@@ -67,5 +67,7 @@ int32_t cyc_accumulator_waiting(int32_t s, int32_t batch);
 /** Bytes of the work memory: windows of S px, box s. The sums come on top. */
 double cyc_accumulator_work_bytes(const cyc_project_size *project, int32_t s, int32_t S, bool crops_images,
                                   int n_threads);
+/** The same on a device. */
+double cyc_accumulator_device_bytes(const cyc_project_size *project, int32_t s, int32_t S, bool crops_images);
 
 #endif

@@ -119,6 +119,8 @@ CYC_MUST_CHECK cyc_status cyc_finish_map(cyc_volume **full, cyc_volume **data, c
                                          cyc_backend *be, const cyc_half_sum *sum1, const cyc_half_sum *sum2,
                                          const cyc_finish_spec *spec);
 double cyc_finish_bytes(int32_t s, int32_t crop_px, int n_threads);
+/** Bytes that it takes on a device. */
+double cyc_finish_device_bytes(int32_t s);
 /** The spherical taper at a distance r from the centre, for a sphere of radius R [px]. (T2.6) */
 double cyc_taper_weight(double r_px, double R_px, double taper_px);
 /** Spherical taper: subtract the weighted mean of the sphere, fall to zero over `taper_px` at its rim. (T2.6)

@@ -83,6 +83,13 @@ double cyc_volume_sections_bytes(int32_t N, int32_t s, int n_threads)
 	       (double)N * (N + 2) * sizeof(double);
 }
 
+double cyc_volume_sections_device_bytes(int32_t N, int32_t s)
+{
+	return 2.0 * sizeof(cyc_cfloat) *
+	       ((double)cyc_reference_count(cyc_reference_grid(N, s)) +
+	        CYC_SECTIONS_AT_ONCE * (double)cyc_half_count2(s));
+}
+
 cyc_status cyc_volume_sections_create(cyc_volume_sections **out, cyc_backend *be,
                                       const cyc_volume_sections_spec *spec)
 {

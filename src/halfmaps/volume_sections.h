@@ -39,6 +39,8 @@ cyc_mat3 cyc_volume_section_axes(int32_t i, int32_t n);
 double cyc_volume_sections_mask2(const cyc_volume_sections *s);
 /** Bytes that a source takes. */
 double cyc_volume_sections_bytes(int32_t box_px, int32_t section_px, int n_threads);
+/** Bytes on a device. */
+double cyc_volume_sections_device_bytes(int32_t box_px, int32_t section_px);
 
 /**
  * Read and transform the volumes of a particle. Volumes and weights that were divided by their multiplicity

@@ -71,9 +71,9 @@ void cyc_tilt_batch_destroy(cyc_tilt_batch **b)
 	*b = NULL;
 }
 
-int32_t cyc_tilt_batch_capacity(size_t n_bytes_per_particle, int64_t most_particles)
+int32_t cyc_tilt_batch_capacity(size_t n_bytes_per_particle, int64_t most_particles, size_t batch_bytes)
 {
-	size_t n = ((size_t)512 << 20) / (n_bytes_per_particle + 1);
+	size_t n = batch_bytes / (n_bytes_per_particle + 1);
 	if (n < 4) n = 4;
 	if (n > CYC_TILT_BATCH_MOST) n = CYC_TILT_BATCH_MOST;
 	return most_particles > 0 && most_particles < (int64_t)n ? (int32_t)most_particles : (int32_t)n;

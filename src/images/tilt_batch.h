@@ -42,12 +42,13 @@ typedef struct {
 CYC_MUST_CHECK cyc_status cyc_tilt_batch_create(cyc_tilt_batch **out, int32_t capacity);
 void cyc_tilt_batch_destroy(cyc_tilt_batch **b);
 /**
- * Batch size for which n_bytes_per_particle of work memory stay within about 512 MB: all that a batch may
- * have at a box of 512 px, so that many threads have work there, too. Of the number of threads it is
- * independent, since the scale of sums is taken from the first batch.
+ * Batch size for which n_bytes_per_particle of work memory stay within batch_bytes, and at least 4.
+ * CYC_BATCH_BYTES are enough for many threads at a box of 512 px, too. Of the number of threads it is
+ * independent.
  * @param[in] most_particles  of a tilt series; 0: not known
+ * @param[in] batch_bytes     cyc_backend_batch_bytes(); where the batch shows in the result, CYC_BATCH_BYTES
  */
-int32_t cyc_tilt_batch_capacity(size_t n_bytes_per_particle, int64_t most_particles);
+int32_t cyc_tilt_batch_capacity(size_t n_bytes_per_particle, int64_t most_particles, size_t batch_bytes);
 /** The most that it ever is. */
 enum { CYC_TILT_BATCH_MOST = 512 };
 

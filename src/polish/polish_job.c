@@ -148,6 +148,19 @@ done:
 	return st;
 }
 
+/* What the job takes of a device. */
+typedef struct {
+	const cyc_polish_options *o;
+	cyc_project_size size;
+	int32_t map_px, radius;
+} device_needs;
+
+static double device_bytes(const void *needs, size_t batch_bytes)
+{
+	const device_needs *n = needs;
+	return cyc_polish_device_bytes(n->o, &n->size, n->map_px, n->radius, batch_bytes);
+}
+
 static cyc_status prepare(job *j)
 {
 	cyc_status st = CYC_OK;
@@ -159,7 +172,6 @@ static cyc_status prepare(job *j)
 	CYC_TRY(cyc_refine_hash(&j->hash, &j->in, "polish"));
 	CYC_TRY(cyc_polish_options_hash(&j->hash, o));
 	CYC_TRY(hash_priors(&j->hash, j));
-	CYC_TRY(cyc_backend_open(&j->be, o->backend, o->n_threads));
 	CYC_TRY(cyc_refine_reference(&j->reference, &j->in, j->be, o->frequency_cutoff_A));
 	const cyc_evidence_options e = { .range_px = o->range_px,
 		                             .k_min_index = o->k_min_A > 0 ? length_A / o->k_min_A : 0,
@@ -336,16 +348,22 @@ static cyc_status run_here(cyc_polish_result *result, const cyc_polish_options *
 	cyc_status st = CYC_OK;
 	cyc_polish_result own = { 0 };
 	job j = { .o = o, .result = result ? result : &own };
-	cyc_project_size size;
-	int32_t map_px, radius;
+	device_needs needs = { .o = o };
 	memset(j.result, 0, sizeof *j.result);
 	CYC_TRY(cyc_lapack_prepare(o->n_threads));
 	CYC_TRY(cyc_polish_spare_inputs(o, CYC_OUTPUT_RESULTS));
 	CYC_TRY(read_input(&j));
-	CYC_TRY(cyc_refine_plan(&size, &map_px, &radius, &j.in, o->frequency_cutoff_A, o->n_threads));
+	CYC_TRY(cyc_refine_plan(&needs.size, &needs.map_px, &needs.radius, &j.in, o->frequency_cutoff_A,
+	                        o->n_threads));
 	CYC_TRY(cyc_memory_require(
-		cyc_polish_memory_bytes(o, &size, map_px, radius), o->n_threads,
+		cyc_polish_memory_bytes(o, &needs.size, needs.map_px, needs.radius), o->n_threads,
 		"use a smaller box (--b) or range (--range), half maps of a smaller box, or fewer threads (--j)"));
+	const cyc_device_plan on_device = {
+		.bytes = device_bytes,
+		.job = &needs,
+		.less = "use a smaller box (--b) or range (--range), or half maps of a smaller box"
+	};
+	CYC_TRY(cyc_backend_open_for(&j.be, o->backend, o->n_threads, &on_device));
 	CYC_TRY(prepare(&j));
 	if (o->dry_run) goto done;
 	CYC_TRY(cyc_make_dirs(j.in.out));

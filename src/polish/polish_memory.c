@@ -28,3 +28,17 @@ double cyc_polish_memory_bytes(const cyc_polish_options *o, const cyc_project_si
 	                        (o->do_motion ? 24 * n * n : 0));
 	return m.peak;
 }
+
+double cyc_polish_device_bytes(const cyc_polish_options *o, const cyc_project_size *p, int32_t map_px,
+                               int32_t radius, size_t batch_bytes)
+{
+	const cyc_reference_size reference = { map_px, o->box_px, radius };
+	int32_t most = radius > 0 ? radius : o->box_px / 2 - 1;
+	double side = cyc_evidence_grid(o->range_px, o->box_px, most).n, map = 4 * side * side,
+		   plane = (double)cyc_half_count2(o->box_px), each = 20 * plane + map, rows = 2 * most + 1;
+	double n = cyc_tilt_batch_capacity((size_t)each, p->most_particles, batch_bytes);
+	/* Of each image, row sums of its correlation. */
+	return cyc_reference_bytes(&reference) +
+	       cyc_prediction_pass_device_bytes(p, o->box_px, false, map, batch_bytes) + 8 * plane +
+	       n * (rows * (8 * side + 24) + 8 * CYC_N_CURVE);
+}

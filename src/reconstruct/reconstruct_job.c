@@ -478,7 +478,23 @@ done:
 	return st;
 }
 
-static cyc_status print_plan(job *j)
+/* What the job takes of a device. */
+typedef struct {
+	const cyc_reconstruct_options *o;
+	const cyc_project_size *size;
+	const cyc_reconstruct_sizes *sizes;
+} device_needs;
+
+/* Batches are of one size on all devices here: see cyc_accumulator_create(). */
+static double device_bytes(const void *needs, size_t batch_bytes)
+{
+	const device_needs *n = needs;
+	(void)batch_bytes;
+	return cyc_reconstruct_device_bytes(n->o, n->size, n->sizes);
+}
+
+/* Says what is going to be done and what it takes, and opens the backend. */
+static cyc_status plan(job *j)
 {
 	cyc_status st = CYC_OK;
 	cyc_project_size size;
@@ -494,6 +510,11 @@ static cyc_status print_plan(job *j)
 	if (!j->stacks) CYC_TRY(cyc_project_require_window(&size, j->tomograms, z.window_px));
 	CYC_TRY(cyc_memory_require(cyc_reconstruct_memory_bytes(o, &size, &z), o->n_threads,
 	                           "use a smaller box (--b), a higher --bin, or fewer threads (--j)"));
+	const device_needs needs = { o, &size, &z };
+	const cyc_device_plan on_device = { .bytes = device_bytes,
+		                                .job = &needs,
+		                                .less = "use a smaller box (--b) or a higher --bin" };
+	CYC_TRY(cyc_backend_open_for(&j->be, o->backend, o->n_threads, &on_device));
 done:
 	return st;
 }
@@ -515,10 +536,9 @@ cyc_status cyc_reconstruct_run(cyc_reconstruct_result *result, const cyc_reconst
 	/* Half the map's edge stands for the particle, which has to fit with room around it. */
 	CYC_TRY(cyc_particle_set_warn_duplicates(j.particles,
 	                                         cyc_duplicate_distance_A(0.5 * j.crop_px * j.box.pixel_size_A)));
-	CYC_TRY(print_plan(&j));
+	CYC_TRY(plan(&j));
 	if (o->dry_run) goto done;
 	CYC_TRY(cyc_make_dirs(j.out));
-	CYC_TRY(cyc_backend_open(&j.be, o->backend, o->n_threads));
 	int32_t s = j.box.window.box_binned;
 	CYC_TRY(cyc_sums_create(&j.sums, j.be, s, s / 2, -1, 2));
 	const cyc_accumulator_sums sums = { .sums = j.sums,

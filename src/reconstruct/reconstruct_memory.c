@@ -27,3 +27,12 @@ double cyc_reconstruct_memory_bytes(const cyc_reconstruct_options *o, const cyc_
 	cyc_memory_pass(&m, cyc_finish_bytes(z->box_px, z->crop_px, o->n_threads) + more);
 	return m.peak;
 }
+
+double cyc_reconstruct_device_bytes(const cyc_reconstruct_options *o, const cyc_project_size *p,
+                                    const cyc_reconstruct_sizes *z)
+{
+	double sums = 2 * cyc_sum_bytes(z->box_px / 2);
+	return fmax(
+		sums + cyc_accumulator_device_bytes(p, z->box_px, z->window_px, o->crop_images || o->from_stacks),
+		cyc_finish_device_bytes(z->box_px));
+}

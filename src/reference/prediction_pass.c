@@ -18,7 +18,7 @@ cyc_status cyc_prediction_pass_create(cyc_prediction_pass **out, cyc_backend *be
 	p->cutoff_frac = cutoff_frac;
 	int32_t capacity = cyc_tilt_batch_capacity(
 		plane * (2 * sizeof(cyc_cfloat) + (has_quadrature ? 2 : 1) * sizeof(float)) + more_bytes,
-		most_particles);
+		most_particles, cyc_backend_batch_bytes(be));
 	size_t n = (size_t)capacity;
 	CYC_TRY(cyc_buffer_create(&p->ft, be, n * plane, sizeof(cyc_cfloat)));
 	CYC_TRY(cyc_buffer_create(&p->prediction, be, n * plane, sizeof(cyc_cfloat)));

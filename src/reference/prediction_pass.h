@@ -52,6 +52,14 @@ double cyc_prediction_pass_bytes(const cyc_project_size *project, int32_t window
                                  double more_bytes, int n_threads);
 /** Bytes that cutting windows from an image takes. */
 double cyc_window_scratch_bytes(int32_t window_px, int n_threads);
+/** Bytes that a pass takes on a device, with its image and the scratch of the operations on it. */
+double cyc_prediction_pass_device_bytes(const cyc_project_size *project, int32_t window_px,
+                                        bool has_quadrature, double more_bytes, size_t batch_bytes);
+/**
+ * Bytes that cutting windows of S px for n images of box s, and making images of them, takes on a device,
+ * with the tilt image.
+ */
+double cyc_window_device_bytes(const cyc_project_size *project, int32_t S, int32_t s, double n);
 /** Open a series and see that a window fits into its images. */
 CYC_MUST_CHECK cyc_status cyc_prediction_pass_open(const cyc_prediction_pass *p, cyc_tilt_series *ts,
                                                    const char *root);

@@ -265,8 +265,9 @@ cyc_status cyc_tilt_source_create(cyc_tilt_source **out, cyc_backend *be,
 	s->image.reads_ahead = true;
 	s->coefficients = coefficients;
 	s->spec = *spec;
-	int32_t capacity = cyc_tilt_batch_capacity(
-		plane * (sizeof(cyc_cfloat) + sizeof(float)) + crop_plane * sizeof(float), spec->most_particles);
+	int32_t capacity =
+		cyc_tilt_batch_capacity(plane * (sizeof(cyc_cfloat) + sizeof(float)) + crop_plane * sizeof(float),
+	                            spec->most_particles, cyc_backend_batch_bytes(be));
 	size_t n_threads = (size_t)cyc_n_workers(capacity, cyc_backend_n_threads(be));
 	CYC_TRY(cyc_buffer_create(&s->ft, be, (size_t)capacity * plane, sizeof(cyc_cfloat)));
 	CYC_TRY(cyc_buffer_create(&s->ctf, be, (size_t)capacity * plane, sizeof(float)));

@@ -118,6 +118,12 @@ double cyc_sampler_bytes(const cyc_search_spec *spec, int32_t n_particles, int32
 	       (spec->do_follow ? 0 : CALL_SAMPLES * (double)sizeof(cyc_pose_sample));
 }
 
+double cyc_sampler_device_bytes(void)
+{
+	return CALL_SAMPLES * (double)(sizeof(cyc_pose_sample) + sizeof(double)) +
+	       CALL_ROTATIONS * (double)sizeof(cyc_pose_rotation);
+}
+
 cyc_status cyc_sampler_create(cyc_sampler **out, cyc_pose_store *store, const cyc_search_spec *spec,
                               int32_t n_particles, int32_t max_images)
 {

@@ -19,6 +19,8 @@ CYC_MUST_CHECK cyc_status cyc_sampler_create(cyc_sampler **out, cyc_pose_store *
                                              int32_t max_images);
 /** Bytes that it takes, including one call of the backend; of grids, only n is read. Bounded for any grid. */
 double cyc_sampler_bytes(const cyc_search_spec *spec, int32_t n_particles, int32_t max_images);
+/** Bytes that its calls take on a device, at most. */
+double cyc_sampler_device_bytes(void);
 void cyc_sampler_destroy(cyc_sampler **w);
 /**
  * The poses of n particles that are worth following, best first: the old pose where samples lie around it,

@@ -99,6 +99,8 @@ typedef struct {
 } cyc_refine3d_memory;
 void cyc_refine3d_plan_memory(cyc_refine3d_memory *out, const cyc_refine3d_options *o,
                               const cyc_project_size *p, const cyc_refine3d_sizes *z);
+/** Bytes of one reference, of both half-sets. */
+double cyc_refine3d_reference_bytes(const cyc_refine3d_sizes *z);
 /** Poses that a search looks at for each particle, about. */
 double cyc_refine3d_n_poses(const cyc_refine3d_options *o, int32_t n_symmetry);
 /** Bytes of the search: work of all threads, and grids. */

@@ -506,6 +506,20 @@ done:
 	return st;
 }
 
+static double device_bytes(const void *job, size_t batch_bytes)
+{
+	const cyc_refine3d_job *j = job;
+	return cyc_refine3d_device_bytes(j->o, &j->size, &j->sizes, batch_bytes);
+}
+
+/* What the job takes of a device. */
+static cyc_device_plan device_plan(const cyc_refine3d_job *j)
+{
+	return (cyc_device_plan){ .bytes = device_bytes,
+		                      .job = j,
+		                      .less = "use a smaller box (--b, --crop) or a higher --bin" };
+}
+
 /* Memory needed, once the resolution of the given maps is known. */
 static cyc_status plan_memory(cyc_refine3d_job *j)
 {
@@ -533,6 +547,12 @@ static cyc_status plan_memory(cyc_refine3d_job *j)
 	         : j->stacks            ? "read again in every iteration, one tilt series at a time"
 	                                : "cut again in every iteration, one tilt series at a time");
 	CYC_TRY(require_memory(j));
+	cyc_device_plan on_device = device_plan(j);
+	double one = cyc_refine3d_reference_bytes(&j->sizes);
+	on_device.more_bytes = j->memory.references_bytes - one;
+	CYC_TRY(cyc_backend_fit(j->be, &on_device));
+	/* References are the device's, too. */
+	j->memory.references_room = fmin(j->memory.references_room, cyc_backend_spare_bytes(j->be) + one);
 done:
 	cyc_free(weight);
 	return st;
@@ -560,7 +580,9 @@ static cyc_status prepare(cyc_refine3d_job *j)
 		(cyc_volume_images_spec){ .stacks = j->stacks,
 		                          .particle_radius_px = 0.5 * j->particle_diameter_A / j->box.pixel_size_A };
 	CYC_TRY(plan_sizes(j));
-	CYC_TRY(cyc_backend_open(&j->be, o->backend, o->n_threads));
+	cyc_device_plan least = device_plan(j);
+	least.is_least = true;
+	CYC_TRY(cyc_backend_open_for(&j->be, o->backend, o->n_threads, &least));
 	CYC_TRY(cyc_coefficients_create(&j->list, j->crop_px));
 	CYC_TRY(cyc_pose_store_create(&j->store, j->be, j->list));
 	CYC_TRY(cyc_alloc(&j->images, j->in.tomograms->n_series, sizeof *j->images));
@@ -840,6 +862,9 @@ static cyc_status finish(cyc_refine3d_job *j)
 	if (is_other || !j->maps->merged) {
 		cyc_refine3d_apply_poses(j);
 		cyc_half_maps_destroy(&j->maps);
+		/* What references took is for the sums. */
+		cyc_refine3d_drop_references(j);
+		cyc_group_maps_destroy(&j->groups);
 		CYC_TRY(
 			cyc_half_maps_reconstruct(&j->maps, j->in.tomograms, &j->posed, j->in.root, &j->maps_spec, true));
 		note_resolution(j);

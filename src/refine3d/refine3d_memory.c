@@ -3,6 +3,7 @@
  * in memory, then holding all references at once. Checked against measurements by tools/memory_said.py.
  */
 #include "refine3d/refine3d_internal.h"
+#include "refine3d/pose_sampling.h"
 
 #include "map/half_map_fsc.h"
 #include "halfmaps/accumulate.h"
@@ -88,11 +89,26 @@ double cyc_refine3d_n_poses(const cyc_refine3d_options *o, int32_t n_symmetry)
 	return o->no_search ? 1 : n_rotations(o, n_symmetry) * n_offsets(o);
 }
 
+/* Images of a unit. */
+static double unit_bytes(const cyc_refine3d_sizes *z, const cyc_project_size *p)
+{
+	return fmin(fmax(CYC_UNIT_BYTES, 12 * coefficients(z->crop_px / 2 - 1) * (p->most_tilts + 1.0)),
+	            z->series_images_bytes);
+}
+
+/* Images at poses, of one round of a unit. */
+static double n_rows(const cyc_refine3d_options *o, const cyc_project_size *p)
+{
+	bool is_local = o->healpix_order >= o->auto_local_order;
+	return fmin((double)p->most_particles, CYC_UNIT_PARTICLES) *
+	       (is_local ? CYC_STARTS_LOCAL : CYC_MAX_STARTS) * (p->most_tilts + 1.0);
+}
+
 double cyc_refine3d_search_bytes(const cyc_refine3d_options *o, const cyc_refine3d_sizes *z,
                                  const cyc_project_size *p)
 {
 	double n_t = n_offsets(o), n_o = n_rotations(o, cyc_symmetry_order(o->symmetry)),
-		   n = coefficients(z->crop_px / 2 - 1), n_images = p->most_tilts + 1.0;
+		   n = coefficients(z->crop_px / 2 - 1);
 	bool is_local = o->healpix_order >= o->auto_local_order;
 	int32_t unit = (int32_t)fmin((double)p->most_particles, CYC_UNIT_PARTICLES);
 	/* Only the sizes of the grids matter. */
@@ -104,10 +120,8 @@ double cyc_refine3d_search_bytes(const cyc_refine3d_options *o, const cyc_refine
 		                           .do_follow = !o->no_follow,
 		                           .n_starts = is_local ? CYC_STARTS_LOCAL : CYC_MAX_STARTS };
 	double work = cyc_search_work_bytes(&spec, &(cyc_search_size){ unit, p->most_tilts });
-	/* Images of a unit, and their terms at the poses of a round. */
-	double images = fmin(fmax(CYC_UNIT_BYTES, 12 * n * n_images), z->series_images_bytes),
-		   answers = (double)unit * spec.n_starts * n_images *
-	                 (sizeof(cyc_pose_row) + 2 * CYC_N_POSE_TERMS * sizeof(double));
+	double images = unit_bytes(z, p),
+		   answers = n_rows(o, p) * (sizeof(cyc_pose_row) + 2 * CYC_N_POSE_TERMS * sizeof(double));
 	double thread = 8 * (2 * n + 2 * z->crop_px) + 16 * n + CYC_SEARCH_SCRATCH_BYTES;
 	return work + images + answers + cyc_n_workers(p->most_particles, o->n_threads) * thread +
 	       (o->no_search ? 0 : 20 * n_o + (is_local ? 0 : 16 * 12 * pow(4, o->healpix_order)));
@@ -115,10 +129,23 @@ double cyc_refine3d_search_bytes(const cyc_refine3d_options *o, const cyc_refine
 
 /* ---------------------------------------------------------------- references */
 
+/* Of the resolution that is planned for. */
+static cyc_reference_size reference_size(const cyc_refine3d_sizes *z)
+{
+	return (cyc_reference_size){ z->crop_px, z->crop_px,
+		                         z->radius > 0 ? (int32_t)(GROWTH * z->radius) + MORE_SHELLS : 0 };
+}
+
+/* What the sums of groups reach, which are of the box. */
+static double group_radius(const cyc_refine3d_sizes *z)
+{
+	return fmin(ceil((z->crop_px / 2 + 2) * (double)z->box_px / z->crop_px) + 2, z->box_px / 2);
+}
+
 static double group_sums_bytes(const cyc_refine3d_sizes *z)
 {
-	double r = fmin(ceil((z->crop_px / 2 + 2) * (double)z->box_px / z->crop_px) + 2, z->box_px / 2);
-	return z->n_groups < 2 ? 0 : cyc_group_sums_bytes(z->n_groups, r) + cyc_map_bytes(z->crop_px);
+	return z->n_groups < 2 ? 0
+	                       : cyc_group_sums_bytes(z->n_groups, group_radius(z)) + cyc_map_bytes(z->crop_px);
 }
 
 /* Work memory of the source of the particle images. */
@@ -130,13 +157,14 @@ static double source_bytes(const cyc_refine3d_options *o, const cyc_project_size
 	double area = (double)z->box_px * z->box_px, crop_area = (double)z->crop_px * z->crop_px;
 	double thread = 8 * plane + 8 * crop_plane + 4 * area + 4 * crop_area, images = 0;
 	if (o->from_stacks)
-		return cyc_tilt_batch_capacity((size_t)(4 * crop_plane), p->most_particles) * 4 * crop_plane +
+		return cyc_tilt_batch_capacity((size_t)(4 * crop_plane), p->most_particles, CYC_BATCH_BYTES) * 4 *
+		           crop_plane +
 		       40 * crop_plane +
 		       cyc_n_workers(CYC_TILT_BATCH_MOST, o->n_threads) * (8 * crop_plane + 4 * crop_area) + 256e6;
 	images = cyc_image_bytes(p->image_nx, p->image_ny, z->window_px, o->n_threads) +
 	         cyc_window_scratch_bytes(z->window_px, o->n_threads);
-	return cyc_tilt_batch_capacity((size_t)each, p->most_particles) * each + 40 * (plane + crop_plane) +
-	       cyc_n_workers(CYC_TILT_BATCH_MOST, o->n_threads) * thread + images;
+	return cyc_tilt_batch_capacity((size_t)each, p->most_particles, CYC_BATCH_BYTES) * each +
+	       40 * (plane + crop_plane) + cyc_n_workers(CYC_TILT_BATCH_MOST, o->n_threads) * thread + images;
 }
 
 static double particle_bytes(const cyc_project_size *p, const cyc_refine3d_sizes *z, bool has_terms)
@@ -175,8 +203,7 @@ void cyc_refine3d_plan_memory(cyc_refine3d_memory *out, const cyc_refine3d_optio
 	                                                             : 0),
 	                 compare_bytes(z->crop_px, o->n_threads));
 	/* Mask, half maps, filtered half maps. */
-	const cyc_reference_size reference = { z->crop_px, z->crop_px,
-		                                   z->radius > 0 ? (int32_t)(GROWTH * z->radius) + MORE_SHELLS : 0 };
+	const cyc_reference_size reference = reference_size(z);
 	double maps = 5 * V, one = cyc_reference_bytes(&reference),
 		   scratch = cyc_reference_scratch_bytes(&reference, o->n_threads);
 	double making =
@@ -224,4 +251,46 @@ int cyc_refine3d_n_workers(const cyc_refine3d_job *j)
 	for (int32_t i = 0; i < j->in.tomograms->n_series; i++)
 		if (cyc_refine_n_particles(&j->in, i) > most) most = cyc_refine_n_particles(&j->in, i);
 	return cyc_n_workers(most, j->o->n_threads);
+}
+
+/* ---------------------------------------------------------------- of a device */
+
+/* Buffers of the source of the particle images. */
+static double device_source_bytes(const cyc_refine3d_options *o, const cyc_project_size *p,
+                                  const cyc_refine3d_sizes *z, size_t batch_bytes)
+{
+	double plane = (double)cyc_half_count2(z->box_px), crop_plane = (double)cyc_half_count2(z->crop_px),
+		   each = 12 * plane + 4 * crop_plane;
+	if (z->volumes_bytes > 0) return 0; /* opened for each series, see below */
+	if (o->from_stacks)
+		return cyc_tilt_batch_capacity((size_t)(4 * crop_plane), p->most_particles, batch_bytes) * 4 *
+		           crop_plane +
+		       8 * crop_plane;
+	double n = cyc_tilt_batch_capacity((size_t)each, p->most_particles, batch_bytes);
+	return n * each + 8 * plane + cyc_window_device_bytes(p, z->window_px, z->box_px, n);
+}
+
+double cyc_refine3d_reference_bytes(const cyc_refine3d_sizes *z)
+{
+	const cyc_reference_size reference = reference_size(z);
+	return cyc_reference_bytes(&reference);
+}
+
+double cyc_refine3d_device_bytes(const cyc_refine3d_options *o, const cyc_project_size *p,
+                                 const cyc_refine3d_sizes *z, size_t batch_bytes)
+{
+	bool has_groups = z->n_groups > 1;
+	double half = 2 * cyc_sum_bytes(z->box_px / 2), of_groups = cyc_sum_bytes(group_radius(z));
+	double fixed = device_source_bytes(o, p, z, batch_bytes) +
+	               (has_groups ? 2 * z->n_groups * of_groups : 0) + 12 * coefficients(z->crop_px / 2 - 1) +
+	               4 * CYC_MOST_POSE_MAPS * (z->crop_px / 2 + 1.0);
+	double sections = z->volumes_bytes > 0 ? cyc_volume_sections_device_bytes(z->crop_px, z->box_px) : 0;
+	/* Rows, their ramps in three directions, and their terms; scores. */
+	double poses =
+		cyc_refine3d_reference_bytes(z) + unit_bytes(z, p) +
+		n_rows(o, p) * (sizeof(cyc_pose_row) + 12.0 * z->crop_px + CYC_N_POSE_TERMS * sizeof(double)) +
+		(o->no_search ? 0 : cyc_sampler_device_bytes());
+	double insertion = half - (has_groups ? 2 * of_groups : 0) + sections +
+	                   cyc_accumulator_device_bytes(p, z->box_px, z->window_px, z->crop_px < z->box_px);
+	return fixed + fmax(fmax(poses, sections), fmax(insertion, cyc_finish_device_bytes(z->box_px)));
 }

@@ -61,7 +61,8 @@ cyc_status cyc_stack_source_create(cyc_stack_source **out, cyc_backend *be,
 	s->be = be;
 	s->coefficients = coefficients;
 	s->spec = *spec;
-	s->capacity = cyc_tilt_batch_capacity(plane * sizeof(float), spec->most_particles);
+	s->capacity =
+		cyc_tilt_batch_capacity(plane * sizeof(float), spec->most_particles, cyc_backend_batch_bytes(be));
 	CYC_TRY(cyc_buffer_create(&s->ctf, be, (size_t)s->capacity * plane, sizeof(float)));
 	CYC_TRY(cyc_buffer_create(&s->turns, be, plane, sizeof(float)));
 	CYC_TRY(cyc_buffer_create(&s->envelope, be, plane, sizeof(float)));

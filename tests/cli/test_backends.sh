@@ -25,6 +25,26 @@ fingerprint several >found
 diff wanted found || fail "three devices give other results than cpu"
 [ "$(grep -c '"device": "emulate"' p/several/R/run.json)" = 4 ] || fail "run.json does not say which devices took part"
 
+# What a job says that it needs on a device, and what it then held there: not less, and not much more (cuFFT's work is counted, which the
+# emulated device does without; references to Nyquist, where the resolution is not known).
+takes_what_it_says() {
+	local out=$1 command=$2 said held
+	shift 2
+	"$cyclotomo" "$command" --root p --o "$out" "$@" --backend emulate >/dev/null 2>log || fail "$command --o $out"
+	said=$(sed -n 's/.*Computing on kernels of the GPU, emulated: about \([0-9.e+-]*\) GB are needed there.*/\1/p' log)
+	held=$(sed -n 's/.*"peak_device_memory_bytes": \([0-9]*\).*/\1/p' "p/$out/run.json")
+	awk -v said="$said" -v held="$held" 'BEGIN { exit !(said * 1e9 >= 0.99 * held && said * 1e9 < 1.5 * held && held > 1e5) }' ||
+		fail "$command $*: $said GB are said to be needed on the device, $held bytes were held"
+}
+takes_what_it_says device/R reconstruct --i optimisation_set.star --b 48 --sym O --crop 32
+takes_what_it_says device/R2 reconstruct --i optimisation_set.star --b 96 --crop 64 --crop-images
+takes_what_it_says device/C ctfrefine --i cpu/R/optimisation_set.star --mask mask_align.mrc --b 48
+takes_what_it_says device/C2 ctfrefine --i cpu/R/optimisation_set.star --mask mask_align.mrc --b 48 --magnification --even-aberrations
+takes_what_it_says device/P polish --i cpu/R/optimisation_set.star --mask mask_align.mrc --b 48
+takes_what_it_says device/X extract --i optimisation_set.star --stacks --b 48 --crop 40
+takes_what_it_says device/X2 extract --i optimisation_set.star --b 96 --crop 64
+takes_what_it_says device/F refine --i cpu/R/optimisation_set.star --mask mask_align.mrc --b 48 --sym O --iterations 1
+
 # The name of the backend: what there is, before anything is done.
 refused 1 "there is no compute backend 'vulkan'" --backend vulkan
 refused 2 "must be a whole number" --backend emulate:two
@@ -40,7 +60,7 @@ grep -q -e "--backend cpu" log || fail "not said what to do without a GPU"
 echo "no library" >libcyclotomo_cuda.so
 refused 3 "needs the plug-in" --backend cuda
 if command -v cc >/dev/null; then # a plug-in of another version
-	echo 'const void *cyc_device_plugin_2(int abi) { return abi > 1000000 ? &abi : 0; }' >other.c
+	echo 'const void *cyc_device_plugin_3(int abi) { return abi > 1000000 ? &abi : 0; }' >other.c
 	cc -w -shared -fPIC other.c -o libcyclotomo_cuda.so
 	refused 3 "belongs to another version" --backend cuda
 	echo "no library" >libcyclotomo_cuda.so

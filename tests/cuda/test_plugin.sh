@@ -74,7 +74,8 @@ for name in reconstruct ctfrefine polish refine; do
 	done
 	PRETEND_FAIL=plan:1 job "again/$name" "${command[@]}" --backend cuda # what the process keeps is given back, then there is room
 	PRETEND_FAIL=host:2 fails 1 "GPU 0: no memory of the host for copies" "${command[@]}"
-	PRETEND_MEMORY=3000000 fails 1 "GPU 0 has no room for .* MB more" "${command[@]}"
+	PRETEND_FAIL=memory:12 fails 1 "GPU 0 has no room for .* MB more" "${command[@]}"
+	PRETEND_MEMORY=3000000 fails 1 "GB of memory are needed on GPU 0, .*, 0.0 of 0.0 GB free" "${command[@]}"
 done
 # auto takes a GPU where there is one, and else says why not.
 job auto/R reconstruct --i optimisation_set.star --b 48 --sym O --taper 3 --backend auto
@@ -83,4 +84,29 @@ PRETEND_MAJOR=7 "$cyclotomo" reconstruct --root p --o auto/cpu --i optimisation_
 	fail "auto on the processor"
 grep -q "Computing on the processor: GPU 0, Pretended GPU, has compute capability 7.0" log || fail "auto does not say why it computes on the processor"
 cmp p/auto/cpu/merged.mrc p/cpu/R/merged.mrc || fail "auto on the processor gives another map"
+PRETEND_MEMORY=3000000 "$cyclotomo" reconstruct --root p --o auto/small --i optimisation_set.star --b 48 --sym O --taper 3 --backend auto >/dev/null 2>log ||
+	fail "auto without room on the GPU"
+grep -q "Computing on the processor: about .* GB of memory are needed on GPU 0" log || fail "auto does not say that the GPU is too small"
+cmp p/auto/small/merged.mrc p/cpu/R/merged.mrc || fail "auto without room on the GPU gives another map"
+
+# Where memory is short (nine tenths of it are used) batches are smaller, which shows nowhere in the results.
+"$cyclotomo" simulate --series 1 --particles 60 --tilts 5 --size 400 --box 48 --pixel-size 4 --sym O --o p60 --quiet >/dev/null
+on_60() { # folder, command and options
+	local out=$1 command=$2
+	shift 2
+	"$cyclotomo" "$command" --root p60 --o "$out" "$@" --b 48 >/dev/null 2>log || fail "$command --o $out"
+}
+on_60 R reconstruct --i optimisation_set.star --sym O --backend cpu
+for name in ctfrefine polish extract; do
+	options=(--i R/optimisation_set.star --mask mask_align.mrc)
+	[ $name != extract ] || options=(--i optimisation_set.star --stacks --crop 40)
+	on_60 "$name" $name "${options[@]}" --backend cuda
+	! grep -q "with batches of" log || fail "$name has smaller batches without need"
+	needed=$(sed -n 's/.*about \([0-9.]*\) GB are needed there.*/\1/p' log)
+	PRETEND_MEMORY=$(awk -v n="$needed" 'BEGIN { printf "%d", 1.0e9 * n }') on_60 "$name-small" $name "${options[@]}" --backend cuda
+	grep -q "GB are needed there, with batches of [0-9]* MB" log || fail "$name does not make its batches smaller"
+	(cd "p60/$name" && find . -name '*.star' -o -name '*.mrcs') | grep -v job | while read -r file; do
+		diff <(sed "s#$name-small/#$name/#g" "p60/$name-small/$file") "p60/$name/$file" >difference || fail "$name-small/$file is another one"
+	done
+done
 echo "all passed"

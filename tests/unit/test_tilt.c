@@ -648,10 +648,12 @@ static void batches_take_what_is_visible(void **state)
 	assert_int_equal(outside, 5); /* 0, 4, 8, 12 and 16 px from the border */
 	assert_int_equal(n_seen, N_ROW - 5);
 	cyc_tilt_batch_destroy(&b);
-	assert_true(cyc_tilt_batch_capacity(1, 0) == 512 && cyc_tilt_batch_capacity((size_t)1 << 30, 0) == 4);
-	assert_true(cyc_tilt_batch_capacity((size_t)4 << 20, 0) == 127); /* not quite 512 MB */
-	assert_true(cyc_tilt_batch_capacity(1, 7) == 7 && cyc_tilt_batch_capacity((size_t)1 << 30, 3) == 3 &&
-	            cyc_tilt_batch_capacity((size_t)1 << 30, 7) == 4);
+	const size_t most = CYC_BATCH_BYTES, huge = (size_t)1 << 30;
+	assert_true(cyc_tilt_batch_capacity(1, 0, most) == 512 && cyc_tilt_batch_capacity(huge, 0, most) == 4);
+	assert_true(cyc_tilt_batch_capacity((size_t)4 << 20, 0, most) == 127); /* not quite 512 MB */
+	assert_true(cyc_tilt_batch_capacity(1, 7, most) == 7 && cyc_tilt_batch_capacity(huge, 3, most) == 3 &&
+	            cyc_tilt_batch_capacity(huge, 7, most) == 4);
+	assert_true(cyc_tilt_batch_capacity(1 << 16, 0, 1 << 20) == 15);
 }
 
 static void partial_windows_count_by_what_they_show(void **state)

@@ -16,7 +16,8 @@
  *   PRETEND_POOLS    0: no memory pools          PRETEND_SEED     of what is done early; 0: nothing (default)
  *   PRETEND_OPEN     1: memory stays open to the host, for long jobs: closing it takes most of the time
  *   PRETEND_FAIL     WHAT:K: the K-th call of this kind in the process fails: launch, copy, fft (their work
- * fails, and all calls from then on, as after an error of the device), plan, host (memory)
+ * fails, and all calls from then on, as after an error of the device), plan, host (memory); memory: from then
+ * on the GPU has none, as if another process had taken it
  */
 #ifndef CYC_PRETENDED_CUDA_RUNTIME_H
 #define CYC_PRETENDED_CUDA_RUNTIME_H

@@ -137,8 +137,10 @@ size_t all() { return (size_t)number("PRETEND_MEMORY", 1L << 34); }
 
 cudaError_t take(void **address, size_t bytes, pretended_stream *stream)
 {
+	static bool is_taken = false;
 	if (bytes == 0) return cudaErrorInvalidValue;
-	if (bytes > all() || used(current) > all() - bytes) return cudaErrorMemoryAllocation;
+	is_taken = is_taken || pretended_failure("memory");
+	if (is_taken || bytes > all() || used(current) > all() - bytes) return cudaErrorMemoryAllocation;
 	void *p = mmap(nullptr, rounded(bytes, page()) + page(), PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	is_open = false;
 	if (p == MAP_FAILED) return cudaErrorMemoryAllocation;
