@@ -46,10 +46,12 @@ typedef struct {
 	bool is_least;     /**< what the job needs will be known better: cyc_backend_fit() follows */
 } cyc_device_plan;
 /**
- * As cyc_backend_open(), for a job that is about to begin. Of a device it says what the job needs there and
- * what is free. Where that does not suffice, batches become smaller, which changes no result; then "auto"
- * takes the cpu, with the reason in the log, and others are refused.
- * @return CYC_E_DEVICE_NOMEM with both figures
+ * As cyc_backend_open(), for a job that is about to begin. A GPU is tried once in a process: does each
+ * operation compute on small inputs what it computes on the cpu? Of a device it says what the job needs there
+ * and what is free. Where that does not suffice, batches become smaller, which changes no result. Where a
+ * device cannot be used "auto" takes the cpu, with the reason in the log, and others are refused.
+ * @return CYC_E_DEVICE_NOMEM with both figures; CYC_E_UNSUPPORTED naming an operation that gives another
+ * result
  */
 CYC_MUST_CHECK cyc_status cyc_backend_open_for(cyc_backend **out, const char *name, int n_threads,
                                                const cyc_device_plan *plan);
@@ -439,6 +441,8 @@ struct cyc_backend_ops {
 	cyc_status (*fft3_forward)(void *self, cyc_cfloat *ft, const float *real, int32_t s);
 	cyc_status (*fft3_inverse)(void *self, float *real, cyc_cfloat *ft, int32_t s);
 };
+/** Whether the profile counts what a backend does (it does). */
+void cyc__backend_count(cyc_backend *be, bool is_counted);
 extern const struct cyc_backend_ops cyc_backend_cpu, cyc_backend_strict;
 
 #endif

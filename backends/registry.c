@@ -3,6 +3,7 @@
 #include "backends/cuda/loader.h"
 #include "backends/device/device.h"
 #include "backends/emulate/emulate.h"
+#include "backends/trial.h"
 #include "cyclotomo/profile.h"
 
 #include <math.h>
@@ -17,6 +18,7 @@ struct cyc_backend {
 	bool is_device;     /* it has memory of its own */
 	size_t batch_bytes; /* of images at one time */
 	double spare_bytes; /* what a device has besides */
+	bool is_uncounted;  /* by the profile */
 };
 
 struct cyc_buffer {
@@ -104,7 +106,7 @@ done:
 	return st;
 }
 
-/* "auto" has found too little memory on a device: from then on it is the cpu in this process, so that keys
+/* "auto" has found a device that a job cannot use: from then on it is the cpu in this process, so that keys
  * and results agree. */
 static bool g_auto_is_cpu;
 
@@ -154,8 +156,8 @@ done:
 static const double USABLE = 0.9;
 enum { LEAST_BATCH_BYTES = 1 << 20 };
 
-/* Batches as large as the memory of the device allows. */
-static cyc_status fit(cyc_backend *be, const cyc_device_plan *plan, size_t least_batch_bytes)
+/* Batches as large as the memory of the device allows. @param[out] needed  bytes */
+static cyc_status fit(double *needed, cyc_backend *be, const cyc_device_plan *plan, size_t least_batch_bytes)
 {
 	cyc_status st = CYC_OK;
 	double room, bytes;
@@ -172,13 +174,31 @@ static cyc_status fit(cyc_backend *be, const cyc_device_plan *plan, size_t least
 		goto done;
 	}
 	be->spare_bytes = USABLE * room - bytes;
-	bytes += fmin(plan->more_bytes, be->spare_bytes);
-	if (plan->is_least || strcmp(be->ops.name, "cpu") == 0) goto done; /* a stand-in says nothing of itself */
-	if (be->batch_bytes < CYC_BATCH_BYTES)
-		cyc_info("Computing on %s: about %.3g GB are needed there, with batches of %zu MB",
-		         cyc__device_name(be->self), bytes / 1e9, be->batch_bytes >> 20);
-	else cyc_info("Computing on %s: about %.3g GB are needed there", cyc__device_name(be->self), bytes / 1e9);
+	*needed = bytes + fmin(plan->more_bytes, be->spare_bytes);
 done:
+	return st;
+}
+
+static void say(const cyc_backend *be, const cyc_device_plan *plan, double needed)
+{
+	const char *name = cyc__device_name(be->self);
+	if (plan->is_least || strcmp(be->ops.name, "cpu") == 0) return; /* a stand-in says nothing of itself */
+	if (be->batch_bytes < CYC_BATCH_BYTES)
+		cyc_info("Computing on %s: about %.3g GB are needed there, with batches of %zu MB", name,
+		         needed / 1e9, be->batch_bytes >> 20);
+	else cyc_info("Computing on %s: about %.3g GB are needed there", name, needed / 1e9);
+}
+
+void cyc__backend_count(cyc_backend *be, bool is_counted) { be->is_uncounted = !is_counted; }
+
+/* Once in a process, which has one GPU. */
+static cyc_status try_once(cyc_backend *be)
+{
+	static bool was_tried;
+	if (was_tried || strcmp(be->ops.name, "cuda") != 0) return CYC_OK;
+	was_tried = true;
+	cyc_status st = cyc__backend_try(be, cyc__device_name(be->self));
+	cyc_profile_set_device(cyc__device_name(be->self)); /* and not the cpu, which it was compared with */
 	return st;
 }
 
@@ -188,8 +208,12 @@ cyc_status cyc_backend_open_for(cyc_backend **out, const char *name, int n_threa
 	cyc_status st = CYC_OK;
 	CYC_TRY(open_backend(out, name, n_threads, false));
 	if (!(*out)->is_device) goto done;
-	st = fit(*out, plan, LEAST_BATCH_BYTES);
-	if (st != CYC_E_DEVICE_NOMEM || strcmp(name, "auto") != 0) goto done;
+	double needed = 0;
+	st = fit(&needed, *out, plan, LEAST_BATCH_BYTES);
+	if (st == CYC_OK) st = try_once(*out);
+	if (st == CYC_OK) say(*out, plan, needed);
+	bool is_unusable = st == CYC_E_DEVICE_NOMEM || st == CYC_E_DEVICE || st == CYC_E_UNSUPPORTED;
+	if (!is_unusable || strcmp(name, "auto") != 0) goto done;
 	cyc_info("Computing on the processor: %s", cyc_error_get()->message);
 	cyc_error_clear();
 	cyc_backend_close(out);
@@ -202,7 +226,13 @@ done:
 
 cyc_status cyc_backend_fit(cyc_backend *be, const cyc_device_plan *plan)
 {
-	return be->is_device ? fit(be, plan, be->batch_bytes) : CYC_OK;
+	cyc_status st = CYC_OK;
+	double needed;
+	if (!be->is_device) goto done;
+	CYC_TRY(fit(&needed, be, plan, be->batch_bytes));
+	say(be, plan, needed);
+done:
+	return st;
 }
 
 size_t cyc_backend_batch_bytes(const cyc_backend *be) { return be->batch_bytes; }
@@ -447,14 +477,14 @@ done:
 const void *cyc_buffer_address(const cyc_buffer *b) { return b ? b->address : NULL; }
 
 /* What a call took, under the operation's name without its prefix. */
-static void note(const char *function, const argument_list *l, double start_s)
+static void note(const char *function, const argument_list *l, double start_s, bool is_uncounted)
 {
 	cyc_profile_row call = { .name = function + strlen("cyc_op_"),
 		                     .rows = l->rows,
 		                     .seconds = cyc_clock_s() - start_s,
 		                     .work = l->work };
 	for (int i = 0; i < l->n; i++) call.bytes += (double)l->needed[i];
-	cyc_profile_add(&call);
+	if (!is_uncounted) cyc_profile_add(&call);
 }
 
 /* The body of every operation: check, open, call, close, count. */
@@ -466,7 +496,7 @@ static void note(const char *function, const argument_list *l, double start_s)
 		if (st == CYC_OK && be->ops.finish) st = be->ops.finish(be->self);                                   \
 		guard(be, &l, false);                                                                                \
 		if (st != CYC_OK) cyc_error_frame(st, __FILE__, __LINE__, __func__);                                 \
-		note(__func__, &l, start_s);                                                                         \
+		note(__func__, &l, start_s, be->is_uncounted);                                                       \
 	} while (0)
 
 /* Nominal operations of a real transform of n values, of the coefficients of n half discs of a radius, and of

@@ -114,6 +114,15 @@ plan("polish: memory", "out->memory = cyc_polish_memory_bytes", "out->memory = %
 plan("refine: memory", "const cyc_refine3d_options r = cyc__refine3d_options(o);\n\tconst cyc_refine3d_sizes z = refine3d_sizes(in, o, &r);\n\tout->memory = ",
      "const cyc_refine3d_options r = cyc__refine3d_options(o);\n\tconst cyc_refine3d_sizes z = refine3d_sizes(in, o, &r);\n\tout->memory = %s * ")
 
+# ---------------------------------------------------------------- GPUs: memory, and the trial before a job
+
+for factor in ("2.0", "0.5"):
+    mutation("memory of a device x" + factor, "registry.c", "*needed = bytes + fmin(", "*needed = %s * bytes + fmin(" % factor, "cli/test_backends")
+mutation("batches do not become smaller", "registry.c", "\t\tbe->batch_bytes /= 2;", "\t\tbreak;", "cuda/test_plugin")
+mutation("trial of a GPU: nothing is compared", "trial.c", "got->results[i].n == n &&", "true || got->results[i].n == n &&", "cuda/test_plugin")
+mutation("trial of a GPU: numbers that are none pass", "trial.c", "if (!isfinite(a[i]) || !isfinite(b[i])) return false;", "", "cuda/test_plugin")
+mutation("whole windows are weighed like partial ones", "frame_share.c", "w->batch->weight[i] < 1 ?", "w->batch->weight[i] < 2 ?", "property/test_image_weights")
+
 # ---------------------------------------------------------------- kernels: barriers taken out, races put in
 
 KERNELS = "equiv/test_kernels"

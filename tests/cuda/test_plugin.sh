@@ -31,8 +31,8 @@ agrees X/particles.star --tolerance 1e-2 --ignore rlnImageName
 agrees F/run_data.star --tolerance 1e-2 --ignore rlnImageName
 # The device works earlier, by chance; memory comes from the driver each time; each operation is waited for.
 # With sanitizers, which look at the code, fewer ways suffice.
-seeds=(1 2) failures=(launch:40 copy:60 fft:9)
-if [ -n "${CYCLOTOMO_FEW_WAYS-}" ]; then seeds=() failures=(launch:40); fi
+seeds=(1 2) failures=(launch:60 copy:160 fft:13)
+if [ -n "${CYCLOTOMO_FEW_WAYS-}" ]; then seeds=() failures=(launch:60); fi
 for seed in "${seeds[@]}"; do PRETEND_SEED=$seed jobs_of "early$seed" --backend cuda --j $seed && same_as_first "early$seed"; done
 PRETEND_POOLS=0 job driver/R reconstruct --i optimisation_set.star --b 48 --sym O --taper 3 --backend cuda
 cmp p/driver/R/merged.mrc p/late/R/merged.mrc || fail "without memory pools the map is another one"
@@ -47,6 +47,23 @@ PRETEND_DEVICES=0 refused 3 "no NVIDIA GPU can be used: no CUDA-capable device" 
 PRETEND_MAJOR=7 refused 3 "has compute capability 7.0; 8.0 is the least" --backend cuda
 PRETEND_DEVICES=2 refused 3 "there is no GPU 2: this machine shows 2" --gpu 0,2
 refused 2 "must be a whole number" --backend cuda:first
+
+# A device that computes something else is found before a job begins, whichever kernel it is.
+n_wrong=0
+every=${CYCLOTOMO_FEW_WAYS:+9}
+for launch in $(seq 1 ${every:-1} 40); do
+	code=0
+	PRETEND_WRONG=$launch "$cyclotomo" reconstruct --root p --i optimisation_set.star --b 48 --o wrong --backend cuda >/dev/null 2>log || code=$?
+	grep -q "does not compute as the processor" log || break
+	[ $code = 3 ] || fail "exit code $code, not 3, for a GPU that computes wrongly"
+	[ -z "$(find p/wrong -name '*.mrc*')" ] || fail "a GPU that computes wrongly has made a map"
+	n_wrong=$((n_wrong + 1))
+done
+[ "$n_wrong" -ge $((20 / ${every:-1})) ] || fail "only $n_wrong launches are compared with the processor"
+PRETEND_WRONG=12 "$cyclotomo" reconstruct --root p --o auto/wrong --i optimisation_set.star --b 48 --sym O --taper 3 --backend auto >/dev/null 2>log ||
+	fail "auto where the GPU computes wrongly"
+grep -q "Computing on the processor: GPU 0, .* slice_extract gives another result" log || fail "auto does not say that the GPU computes wrongly"
+cmp p/auto/wrong/merged.mrc p/cpu/R/merged.mrc || fail "auto where the GPU computes wrongly gives another map"
 
 # A device that fails in the middle: what failed is said, and nothing half done is taken for a result.
 fails() {
@@ -74,7 +91,7 @@ for name in reconstruct ctfrefine polish refine; do
 	done
 	PRETEND_FAIL=plan:1 job "again/$name" "${command[@]}" --backend cuda # what the process keeps is given back, then there is room
 	PRETEND_FAIL=host:2 fails 1 "GPU 0: no memory of the host for copies" "${command[@]}"
-	PRETEND_FAIL=memory:12 fails 1 "GPU 0 has no room for .* MB more" "${command[@]}"
+	PRETEND_FAIL=memory:55 fails 1 "GPU 0 has no room for .* MB more" "${command[@]}"
 	PRETEND_MEMORY=3000000 fails 1 "GB of memory are needed on GPU 0, .*, 0.0 of 0.0 GB free" "${command[@]}"
 done
 # auto takes a GPU where there is one, and else says why not.

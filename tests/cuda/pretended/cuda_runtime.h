@@ -18,6 +18,7 @@
  *   PRETEND_FAIL     WHAT:K: the K-th call of this kind in the process fails: launch, copy, fft (their work
  * fails, and all calls from then on, as after an error of the device), plan, host (memory); memory: from then
  * on the GPU has none, as if another process had taken it
+ *   PRETEND_WRONG    K: the K-th launch of the process does nothing, and nobody says so
  */
 #ifndef CYC_PRETENDED_CUDA_RUNTIME_H
 #define CYC_PRETENDED_CUDA_RUNTIME_H

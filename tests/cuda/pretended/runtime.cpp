@@ -196,10 +196,11 @@ bool pretended_failure(const char *kind)
 cudaError_t pretended_queue(const char *kind, const std::function<void()> &work, cudaStream_t stream)
 {
 	std::lock_guard<std::recursive_mutex> lock(mutex);
-	bool fails = pretended_failure(kind);
-	return queue(stream, [fails, work] {
+	bool fails = pretended_failure(kind),
+		 is_wrong = strcmp(kind, "launch") == 0 && n_calls[kind] == number("PRETEND_WRONG", 0);
+	return queue(stream, [fails, is_wrong, work] {
 		if (fails) lasting = cudaErrorLaunchFailure;
-		else work();
+		else if (!is_wrong) work();
 	});
 }
 
