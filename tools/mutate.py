@@ -262,7 +262,10 @@ class Tree:
         return [t for t in wanted if t in listed], [t for t in wanted if t not in listed]
 
     def make(self, tests):
-        targets = sorted({t.split("/")[1] if not t.startswith(("cli/", "docs/")) else "cyclotomo_cli" for t in tests})
+        targets = {t.split("/")[1] if t.split("/")[0] not in ("cli", "docs", "cuda") else "cyclotomo_cli" for t in tests}
+        if any(t.startswith("cuda/") for t in tests):
+            targets |= {"pretended_cuda"} | {t.split("/")[1] for t in tests} & {"test_backends", "test_poses"}
+        targets = sorted(targets)
         return quiet(["cmake", "--build", str(self.build), "-j", str(self.jobs), "--target"] + targets)
 
     def run(self, test):
