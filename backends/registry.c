@@ -191,14 +191,14 @@ static void say(const cyc_backend *be, const cyc_device_plan *plan, double neede
 
 void cyc__backend_count(cyc_backend *be, bool is_counted) { be->is_uncounted = !is_counted; }
 
-/* Once in a process, which has one GPU. */
-static cyc_status try_once(cyc_backend *be)
+/* A GPU that has passed is not tried again in this process. */
+static cyc_status try_once(cyc_backend *be, const char *name)
 {
-	static bool was_tried;
-	if (was_tried || strcmp(be->ops.name, "cuda") != 0) return CYC_OK;
-	was_tried = true;
+	static char passed[64];
+	if (strcmp(be->ops.name, "cuda") != 0 || strcmp(name, passed) == 0) return CYC_OK;
 	cyc_status st = cyc__backend_try(be, cyc__device_name(be->self));
 	cyc_profile_set_device(cyc__device_name(be->self)); /* and not the cpu, which it was compared with */
+	if (st == CYC_OK) snprintf(passed, sizeof passed, "%s", name);
 	return st;
 }
 
@@ -206,11 +206,12 @@ cyc_status cyc_backend_open_for(cyc_backend **out, const char *name, int n_threa
                                 const cyc_device_plan *plan)
 {
 	cyc_status st = CYC_OK;
+	if (!name || !name[0]) name = "cpu";
 	CYC_TRY(open_backend(out, name, n_threads, false));
 	if (!(*out)->is_device) goto done;
 	double needed = 0;
 	st = fit(&needed, *out, plan, LEAST_BATCH_BYTES);
-	if (st == CYC_OK) st = try_once(*out);
+	if (st == CYC_OK) st = try_once(*out, name);
 	if (st == CYC_OK) say(*out, plan, needed);
 	bool is_unusable = st == CYC_E_DEVICE_NOMEM || st == CYC_E_DEVICE || st == CYC_E_UNSUPPORTED;
 	if (!is_unusable || strcmp(name, "auto") != 0) goto done;
