@@ -290,7 +290,8 @@ double cyc_refine3d_device_bytes(const cyc_refine3d_options *o, const cyc_projec
 		cyc_refine3d_reference_bytes(z) + unit_bytes(z, p) +
 		n_rows(o, p) * (sizeof(cyc_pose_row) + 12.0 * z->crop_px + CYC_N_POSE_TERMS * sizeof(double)) +
 		(o->no_search ? 0 : cyc_sampler_device_bytes());
-	double insertion = half - (has_groups ? 2 * of_groups : 0) + sections +
-	                   cyc_accumulator_device_bytes(p, z->box_px, z->window_px, z->crop_px < z->box_px);
+	double insertion =
+		half - (has_groups ? 2 * of_groups : 0) + sections +
+		cyc_accumulator_device_bytes(p, z->box_px, z->window_px, o->from_stacks || z->crop_px < z->box_px);
 	return fixed + fmax(fmax(poses, sections), fmax(insertion, cyc_finish_device_bytes(z->box_px)));
 }

@@ -36,13 +36,12 @@ takes_what_it_says() {
 	awk -v said="$said" -v held="$held" 'BEGIN { exit !(said * 1e9 >= 0.99 * held && said * 1e9 < 1.5 * held && held > 1e5) }' ||
 		fail "$command $*: $said GB are said to be needed on the device, $held bytes were held"
 }
-takes_what_it_says device/R reconstruct --i optimisation_set.star --b 48 --sym O --crop 32
-takes_what_it_says device/R2 reconstruct --i optimisation_set.star --b 96 --crop 64 --crop-images
-takes_what_it_says device/C ctfrefine --i cpu/R/optimisation_set.star --mask mask_align.mrc --b 48
-takes_what_it_says device/C2 ctfrefine --i cpu/R/optimisation_set.star --mask mask_align.mrc --b 48 --magnification --even-aberrations
+takes_what_it_says device/R reconstruct --i optimisation_set.star --b 96 --crop 64 --crop-images
+takes_what_it_says device/C ctfrefine --i cpu/R/optimisation_set.star --mask mask_align.mrc --b 48 --magnification --even-aberrations
 takes_what_it_says device/P polish --i cpu/R/optimisation_set.star --mask mask_align.mrc --b 48
 takes_what_it_says device/X extract --i optimisation_set.star --stacks --b 48 --crop 40
 takes_what_it_says device/X2 extract --i optimisation_set.star --b 96 --crop 64
+takes_what_it_says device/S reconstruct --i device/X/optimisation_set.star --from-stacks --b 96 --sym O
 takes_what_it_says device/F refine --i cpu/R/optimisation_set.star --mask mask_align.mrc --b 48 --sym O --iterations 1
 
 # The name of the backend: what there is, before anything is done.

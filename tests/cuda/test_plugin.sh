@@ -114,7 +114,9 @@ on_60() { # folder, command and options
 	"$cyclotomo" "$command" --root p60 --o "$out" "$@" --b 48 >/dev/null 2>log || fail "$command --o $out"
 }
 on_60 R reconstruct --i optimisation_set.star --sym O --backend cpu
-for name in ctfrefine polish extract; do
+names=(ctfrefine polish extract)
+[ -z "${CYCLOTOMO_FEW_WAYS-}" ] || names=(polish)
+for name in "${names[@]}"; do
 	options=(--i R/optimisation_set.star --mask mask_align.mrc)
 	[ $name != extract ] || options=(--i optimisation_set.star --stacks --crop 40)
 	on_60 "$name" $name "${options[@]}" --backend cuda
