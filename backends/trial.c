@@ -20,8 +20,7 @@ typedef struct {
 	float image[NX * NY], ctf[N * PLANE], quadrature[N * PLANE], turns[PLANE], envelope[PLANE], weight[PLANE],
 		real[S * S * S], fx[MOST_COEFFICIENTS], fy[MOST_COEFFICIENTS],
 		pose_weight[N_IMAGES * MOST_COEFFICIENTS], spread[S / 2 + 1];
-	cyc_cfloat ft[N * PLANE], prediction[N * PLANE], phase[PLANE], ft3[S * PLANE],
-		pose_data[N_IMAGES * MOST_COEFFICIENTS];
+	cyc_cfloat prediction[N * PLANE], phase[PLANE], pose_data[N_IMAGES * MOST_COEFFICIENTS];
 	cyc_cfloat *reference; /* of edge EDGE */
 	float *packed;         /* N slices */
 	double at_px[2 * N], turns_per_k2[N], particle_weight[N];
@@ -200,9 +199,9 @@ static cyc_status try_windows(cyc_buffer **ft, bench *b, const inputs *in)
 	cyc_status st = CYC_OK;
 	cyc_buffer *image;
 	CYC_TRY(up(&image, b, in->image, sizeof in->image));
-	CYC_TRY(up(ft, b, NULL, sizeof in->ft));
+	CYC_TRY(up(ft, b, NULL, sizeof in->prediction));
 	CYC_TRY(cyc_op_window(*ft, b->be, image, NX, NY, in->at_px, N, &WINDOW));
-	CYC_TRY(down(b, "window", FLOATS, *ft, sizeof in->ft));
+	CYC_TRY(down(b, "window", FLOATS, *ft, sizeof in->prediction));
 done:
 	return st;
 }
@@ -254,14 +253,14 @@ static cyc_status try_slices(bench *b, const planes *p, const inputs *in)
 	const cyc_sum_spec spec = { in->ball, 1, { SUM_SCALE[0], SUM_SCALE[1] }, CYC_MOST_ADDED };
 	const cyc_slices slices = { .M = in->A, .radius = in->radius, .use = in->use, .n = N, .s = S };
 	CYC_TRY(up(&sum, b, NULL, n_sum));
-	CYC_TRY(up(&ft, b, NULL, sizeof in->ft));
+	CYC_TRY(up(&ft, b, NULL, sizeof in->prediction));
 	CYC_TRY(cyc_op_slice_insert(sum, b->be, &spec, p->packed, &slices));
 	CYC_TRY(down(b, "slice_insert", BITS, sum, n_sum));
 	CYC_TRY(cyc_op_slice_extract(
 		ft, b->be,
 		&(cyc_slice_extract_in){
 			.reference = p->reference, .m = M, .edge = EDGE, .M = in->A, .radius = RADIUS, .n = N, .s = S }));
-	CYC_TRY(down(b, "slice_extract", BITS, ft, sizeof in->ft));
+	CYC_TRY(down(b, "slice_extract", BITS, ft, sizeof in->prediction));
 done:
 	return st;
 }
@@ -359,9 +358,9 @@ static cyc_status try_transforms(bench *b, const inputs *in)
 	cyc_status st = CYC_OK;
 	cyc_buffer *real, *ft;
 	CYC_TRY(up(&real, b, in->real, sizeof in->real));
-	CYC_TRY(up(&ft, b, NULL, sizeof in->ft3));
+	CYC_TRY(up(&ft, b, NULL, S * PLANE * sizeof(cyc_cfloat)));
 	CYC_TRY(cyc_op_fft3_forward(ft, b->be, real, S));
-	CYC_TRY(down(b, "fft3_forward", FLOATS, ft, sizeof in->ft3));
+	CYC_TRY(down(b, "fft3_forward", FLOATS, ft, S * PLANE * sizeof(cyc_cfloat)));
 	CYC_TRY(cyc_op_fft3_inverse(real, b->be, ft, S));
 	CYC_TRY(down(b, "fft3_inverse", FLOATS, real, sizeof in->real));
 done:
@@ -388,7 +387,7 @@ static cyc_status answer(answers *to, cyc_backend *be, const inputs *in, const c
 		        { &p.reference, in->reference, cyc_reference_count(EDGE) * sizeof(cyc_cfloat) },
 		        { &p.packed, in->packed, N * cyc_packed_count(S) * sizeof(float) } };
 	CYC_TRY(try_windows(&p.ft, &b, in));
-	if (windows) CYC_TRY(cyc_buffer_upload(p.ft, windows, sizeof in->ft));
+	if (windows) CYC_TRY(cyc_buffer_upload(p.ft, windows, sizeof in->prediction));
 	for (size_t i = 0; i < sizeof all / sizeof *all; i++) CYC_TRY(up(all[i].to, &b, all[i].host, all[i].n));
 	CYC_TRY(try_images(&b, &p, in));
 	CYC_TRY(try_slices(&b, &p, in));

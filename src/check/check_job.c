@@ -173,31 +173,18 @@ done:
 	return st;
 }
 
-/* The last shell that half maps have signal in, if they can be read and are to be compared. */
-static cyc_status radius_or_none(int32_t *radius, const cyc_check *c, int32_t map_px)
-{
-	const cyc_reference_files files = { { c->ref1, c->ref2 }, c->mask, c->fsc, c->root };
-	double invA = 0;
-	*radius = 0;
-	if (!c->o->is_deep || map_px <= 0 || !c->ref2) return CYC_OK;
-	cyc_status st = cyc_reference_frequency(&invA, &files, 0, c->o->n_threads);
-	if (st == CYC_E_NOMEM || st == CYC_E_CANCELLED) return st;
-	if (st != CYC_OK) cyc_error_clear();
-	*radius = cyc_reference_radius(invA, cyc_check_box(c->o, map_px), c->tomograms->series[0].pixel_size_A);
-	return CYC_OK;
-}
-
 /* What the comparison takes of a device. */
 typedef struct {
 	const cyc_check_options *o;
 	cyc_project_size size;
-	int32_t map_px, radius;
+	int32_t map_px;
 } device_needs;
 
+/* References to Nyquist: the half maps are not read once more for it. */
 static double device_bytes(const void *needs, size_t batch_bytes)
 {
 	const device_needs *n = needs;
-	return cyc_check_device_bytes(n->o, &n->size, n->map_px, n->radius, batch_bytes);
+	return cyc_check_device_bytes(n->o, &n->size, n->map_px, 0, batch_bytes);
 }
 
 static cyc_status open_backend(cyc_backend **be, const cyc_check *c, int32_t map_px)
@@ -206,7 +193,6 @@ static cyc_status open_backend(cyc_backend **be, const cyc_check *c, int32_t map
 	device_needs needs = { .o = c->o, .map_px = map_px };
 	const cyc_device_plan plan = { .bytes = device_bytes, .job = &needs, .less = "use a smaller box (--b)" };
 	CYC_TRY(cyc_project_size_of(&needs.size, c->tomograms, c->particles, c->root));
-	CYC_TRY(radius_or_none(&needs.radius, c, map_px));
 	CYC_TRY(cyc_backend_open_for(be, c->o->backend, c->o->n_threads, &plan));
 done:
 	return st;
@@ -445,6 +431,20 @@ static cyc_status edge_or_none(int32_t *n_px, const cyc_check *c, const char *na
 	cyc_status st = name ? edge_of(n_px, c, name) : CYC_OK;
 	if (st == CYC_E_NOMEM || st == CYC_E_CANCELLED) return st;
 	if (st != CYC_OK) cyc_error_clear();
+	return CYC_OK;
+}
+
+/* The last shell that half maps have signal in, if they can be read and are to be compared. */
+static cyc_status radius_or_none(int32_t *radius, const cyc_check *c, int32_t map_px)
+{
+	const cyc_reference_files files = { { c->ref1, c->ref2 }, c->mask, c->fsc, c->root };
+	double invA = 0;
+	*radius = 0;
+	if (!c->o->is_deep || map_px <= 0 || !c->ref2) return CYC_OK;
+	cyc_status st = cyc_reference_frequency(&invA, &files, 0, c->o->n_threads);
+	if (st == CYC_E_NOMEM || st == CYC_E_CANCELLED) return st;
+	if (st != CYC_OK) cyc_error_clear();
+	*radius = cyc_reference_radius(invA, cyc_check_box(c->o, map_px), c->tomograms->series[0].pixel_size_A);
 	return CYC_OK;
 }
 
